@@ -176,15 +176,19 @@ class Folder:
         return Path(directory, f".graphcap-{self.label}-{number}.tmp")
 
     def ignores_case(self) -> bool:
-        """Return whether the file system ignores case. Writes and removes a test file. Raises OSError."""
+        """Return whether the file system ignores case. Writes and removes a test file. Raises OSError.
+
+        If the folder does not exist, the file is in the folder where it would be created.
+        """
         if not self.is_local:
             name = f".graphcap-{self.label}-probe.tmp"
             self.write(name, b"")
             self.remove(name)
             return False
-        Path(self.path("")).mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self.path(""), prefix=".graphcap-probe-", suffix=".tmp") as file:
-            return os.path.lexists(self.path(Path(file.name).name.upper()))
+        path = Path(self.path(""))
+        directory = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        with NamedTemporaryFile(dir=directory, prefix=".graphcap-probe-", suffix=".tmp") as file:
+            return os.path.lexists(type(self)(self.fs, str(directory)).path(Path(file.name).name.upper()))
 
     def matches(self, pattern: str) -> list[str]:
         """Return the names of the files in the folder itself that match a pattern."""

@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,6 +73,7 @@ class Index:
         self._name = folder.hidden(".jsonl")
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._perspectives: dict[str, None] = {}
         self._lock = Lock()
         self._is_joined = True
         self._stack = ExitStack()
@@ -89,15 +90,7 @@ class Index:
             self._file = directory / self._name
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, self._descriptor)
-            if self._folder.is_local:
-                times = self._folder.index_files()
-                paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
-            else:
-                paths = self._download(directory)
-            rows = [row for path in paths for row in self._read(path)]
-            rows.sort(key=lambda row: row[1].time)
-            for pair, entry in rows:
-                self._add(pair, entry)
+            self._read_all(directory)
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
@@ -106,6 +99,27 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Read the rows of earlier runs. The folder is not changed or locked. Raises OSError."""
+        with TemporaryDirectory(prefix="graphcap-") as temporary:
+            directory = Path(self._folder.path("") if self._folder.is_local else temporary)
+            self._file = directory / self._name
+            self._read_all(directory)
+            yield self
+
+    def _read_all(self, directory: Path) -> None:
+        """Read the files of the index. `directory`: where they are, or are copied to. Raises OSError."""
+        if self._folder.is_local:
+            times = self._folder.index_files()
+            paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
+        else:
+            paths = self._download(directory)
+        rows = [row for path in paths for row in self._read(path)]
+        rows.sort(key=lambda row: row[1].time)
+        for pair, entry in rows:
+            self._add(pair, entry)
 
     def _download(self, directory: Path) -> list[Path]:
         """Copy the index of an object store, a file for each shard. Return the files in the order of their changes."""
@@ -166,10 +180,15 @@ class Index:
         earlier = self._entries.get(pair)
         self._is_joined &= earlier is None and not (entry.is_overwriting and self._is_overwriting)
         self._entries[pair] = replace(entry, earlier=earlier)
+        self._perspectives.setdefault(pair[1])
 
     def find(self, key: str, perspective: str) -> Entry | None:
         """Return the last row of an image and perspective, None if there is none."""
         return self._entries.get((key, perspective))
+
+    def others(self, key: str, perspective: str) -> list[str]:
+        """Return the other perspectives that have a row of this image."""
+        return [name for name in list(self._perspectives) if name != perspective and (key, name) in self._entries]
 
     def row(self, key: str, perspective: str) -> Row | None:
         """Read the last row of an image and perspective. Raises OSError."""

@@ -1,12 +1,13 @@
 """List the images of a batch: files, folders, patterns, standard input, manifests and URLs."""
 
+import itertools
 import json
 import os
 import posixpath
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import nsmallest
@@ -15,10 +16,13 @@ from urllib.parse import urlsplit
 
 from fsspec import AbstractFileSystem
 
-from bridge.batch.folder import BatchError, file_info, is_local, open_url
+from bridge.batch.folder import BatchError, Folder, file_info, is_local, open_url
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.text import listed
+from bridge.captioning.models import CaptionOptions
+from bridge.captioning.parsing import parse_request
+from bridge.errors import InvalidRequest
 from perspectives import Perspective
 from providers.base import JsonObject
 
@@ -26,10 +30,16 @@ IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".t
 SIDECARS = (".txt", ".caption", ".json", ".jsonl", ".csv", ".parquet")
 REFERENCES = ("image", "file_name", "path", "url")
 """Columns of a manifest that name the image."""
+_OUTPUT = re.compile(r"(captions|failures|metadata)(-\d+of\d+)?\.jsonl")
+"""Names of the JSONL files that a batch writes."""
 _PATTERN = re.compile(r"[*?\[]")
 _DIGITS = re.compile(r"(\d+)")
 _UNMATCHED = "patterns without a match"
 _HTTP = ("http://", "https://")
+
+
+_Columns = tuple[Mapping[str, str], tuple[str, ...]]
+"""The variables and the contexts of a row of a manifest."""
 
 
 @dataclass(slots=True)
@@ -48,35 +58,42 @@ class Listing:
 
 @dataclass(slots=True)
 class _Files:
-    """The files of the inputs, before the common folder is known. `images`: versions and manifest rows, by path."""
+    """The files of the inputs, before the common folder is known.
 
+    `known`: the variables of the perspectives. `images`: versions and manifest rows, by path.
+    """
+
+    known: set[str]
     fs: AbstractFileSystem | None = None
     bases: set[str] = field(default_factory=set)
-    images: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
+    images: dict[str, tuple[str, _Columns | None]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: JsonObject | None) -> None:
+    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: _Columns | None) -> None:
         """Add an image below the folder `base`. Raises BatchError for a second file system or a repeated row."""
         if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
-        if row is not None and path in self.images:
+        _, earlier = self.images.get(path, ("", None))
+        if row is not None and earlier is not None:
             raise BatchError(f"The manifest names '{path}' twice.")
         self.fs = fs
         self.bases.add(base)
-        self.images[path] = version, row or {}
+        self.images[path] = version, row or earlier
 
 
-def natural(key: str) -> tuple[list[str | int], str]:
+def natural(key: str) -> tuple[list[str | tuple[int, str]], str]:
     """Return a sort key that orders numbers in names by value: 2.jpg before 10.jpg."""
-    return [int(part) if place % 2 else part for place, part in enumerate(_DIGITS.split(key))], key
+    parts: list[str | tuple[int, str]] = list(_DIGITS.split(key))
+    parts[1::2] = [(len(digits), digits) for digits in (str(part).lstrip("0") for part in parts[1::2])]
+    return parts, key
 
 
 def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listing:
     """List the images of the inputs in natural order, each once. Raises BatchError."""
-    files = _Files()
+    files = _Files({variable.name for perspective in perspectives for variable in perspective.variables})
     for url in options.inputs:
         try:
-            _add(url, options, files)
+            _add(url, options, files, is_listed=False)
         except OSError as error:
             raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not files.images:
@@ -86,14 +103,17 @@ def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listin
     root = "" if files.fs is None or "" in files.bases else posixpath.commonpath(files.bases)
     if root in ("", "/") and len(files.bases) > 1 and not options.output_dir:
         raise BatchError("The inputs have no folder in common. Say where to write with --output-dir.")
-    known = {variable.name for perspective in perspectives for variable in perspective.variables}
     items = [
-        ImageItem(_key(path, root), _url(path, files.fs), version, *_read_columns(row, known, path))
-        for path, (version, row) in files.images.items()
+        ImageItem(_key(path, root), _url(path, files.fs), version, *(columns or ()))
+        for path, (version, columns) in files.images.items()
     ]
     if leaving := [item.url for item in items if ".." in item.key.split("/")]:
         raise BatchError(f"The path of '{leaving[0]}' contains '..'. Name it without.")
     items.sort(key=lambda item: natural(item.key))
+    if twins := next((pair for pair in itertools.pairwise(items) if pair[0].key == pair[1].key), None):
+        raise BatchError(
+            f"'{twins[0].url}' and '{twins[1].url}' have the same path in the outputs, '{twins[0].key}'. Name one."
+        )
     return Listing(files.fs, root, items, files.ignored)
 
 
@@ -147,34 +167,89 @@ def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
     return items[: options.limit]
 
 
-def _add(url: str, options: Options, files: _Files, row: JsonObject | None = None, base: str = "") -> None:
-    """Add the images of an input. `row`, `base`: other columns and folder of the manifest that lists the input."""
-    if url == "-":
+def _add(
+    url: str,
+    options: Options,
+    files: _Files,
+    columns: _Columns | None = None,
+    base: str = "",
+    *,
+    is_listed: bool = True,
+) -> None:
+    """Add the images of an input.
+
+    `columns`, `base`: other columns and folder of the manifest that lists the input. `is_listed`: whether a manifest or
+    standard input names it, and not the command line, which may use patterns.
+    """
+    if not url:
+        raise BatchError("An input is empty. Name a file, a folder, a pattern or a URL.")
+    if url == "-" and not is_listed:
         for name in _lines():
             _add(name, options, files)
-        return
-    if url.startswith(_HTTP):
-        files.add(None, "", url, "", row)
-        return
+    elif url.startswith(_HTTP):
+        _check_host(url)
+        files.add(None, "", url, "", columns)
+    else:
+        _add_path(url, options, files, columns, base, is_listed=is_listed)
+
+
+def _add_path(
+    url: str, options: Options, files: _Files, columns: _Columns | None, base: str, *, is_listed: bool
+) -> None:
     fs, path = open_url(url)
+    pattern = None if is_listed else _PATTERN.search(path)
     if fs.isdir(path):
-        base, named, infos = path, False, fs.find(path, maxdepth=1 if options.flat else None, detail=True)
+        base, named, infos = path, False, _find(fs, path, options, files)
     elif fs.exists(path):
-        if path.endswith(".jsonl") and row is None:
+        if path.endswith(".jsonl") and columns is None and not _is_output(fs, path):
             _add_manifest(fs, path, options, files)
             return
         is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
         base, named, infos = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
-    elif pattern := _PATTERN.search(path):
+    elif pattern:
         base, named, infos = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
-        files.ignored[_UNMATCHED] += not infos
+        if not infos:
+            files.ignored[_UNMATCHED] += 1
     else:
         raise BatchError(f"There is no file or folder '{url}'.")
     for name, info in infos.items():
         if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
             files.ignored[reason] += 1
         else:
-            files.add(fs, base.rstrip("/"), name, file_info(info), row)
+            files.add(fs, base.rstrip("/"), name, file_info(info), columns)
+
+
+def _check_host(url: str) -> None:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise BatchError(f"'{url}' is not a valid URL.")
+
+
+def _find(fs: AbstractFileSystem, folder: str, options: Options, files: _Files) -> dict[str, JsonObject]:
+    """Return the files in a folder, by path. Local folders that cannot be read are counted as ignored."""
+    if not is_local(fs):
+        infos: dict[str, JsonObject] = fs.find(folder, maxdepth=1 if options.flat else None, detail=True)
+        return infos
+    infos, folders = {}, [folder]
+    for each in folders:  # fsspec's `find` passes `on_error` only to the first folder
+        try:
+            listing = fs.ls(each, detail=True)
+        except OSError:
+            files.ignored["unreadable folders"] += 1
+            continue
+        infos |= {info["name"]: info for info in listing if info["type"] != "directory"}
+        if not options.flat:
+            folders += [info["name"] for info in listing if info["type"] == "directory"]
+    return infos
+
+
+def _is_output(fs: AbstractFileSystem, path: str) -> bool:
+    """Return whether a batch wrote this JSONL file: it has the name of an output, and is beside an index."""
+    folder, _, name = path.rpartition("/")
+    return bool(_OUTPUT.fullmatch(name) and Folder(fs, folder).index_files())
 
 
 def _lines() -> list[str]:
@@ -200,28 +275,34 @@ def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, files: _F
     for number, line in enumerate(fs.cat_file(path).splitlines(), 1):
         if not line.strip():
             continue
+        label = f"Line {number} of '{path}'"
         try:
             row = json.loads(line)
             name = next(row.pop(column) for column in REFERENCES if column in row)
-        except (ValueError, AttributeError, StopIteration):
-            raise BatchError(
-                f"Line {number} of '{path}' is not a JSON object with one of the columns {', '.join(REFERENCES)}."
-            ) from None
-        place = posixpath.join(base, str(name))
+        except (ValueError, TypeError, AttributeError, StopIteration, RecursionError):
+            name = None
+        if not (name and isinstance(name, str)):
+            raise BatchError(f"{label} is not a JSON object that names an image, in a column {', '.join(REFERENCES)}.")
+        columns = _read_columns(row, options, files.known, label)
+        place = posixpath.join(base, name)
         if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
             place = posixpath.normpath(place)
-        url = str(name) if "://" in str(name) else _url(place, fs)
-        _add(url, options, files, row, base)
+        _add(name if "://" in name else _url(place, fs), options, files, columns, base)
 
 
-def _read_columns(row: JsonObject, known: set[str], path: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the variables and the contexts in a row of a manifest. Raises BatchError for an unknown column."""
-    variables = {name: value for name, value in row.items() if name != "context"}
-    if unknown := [name for name in variables if name not in known]:
+def _read_columns(row: JsonObject, options: Options, known: set[str], label: str) -> _Columns:
+    """Return the variables and the contexts in a row of a manifest. Raises BatchError, whose text contains `label`."""
+    context = row.pop("context", None) or []
+    contexts = [context] if isinstance(context, str) else context
+    if not (isinstance(contexts, list) and all(isinstance(text, str) for text in contexts)):
+        raise BatchError(f"{label} has a 'context' that is neither a text nor a list of texts.")
+    if unknown := [name for name in row if name not in known]:
         columns = ", ".join(sorted([*known, "context"]))
-        raise BatchError(
-            f"The manifest has a column '{unknown[0]}' (image '{path}'). The perspective knows the columns {columns}."
-        )
-    context = row.get("context") or ()
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}
-    return texts, (context,) if isinstance(context, str) else tuple(map(str, context))
+        raise BatchError(f"{label} has a column '{unknown[0]}'. The perspective knows the columns {columns}.")
+    variables = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
+    image = ImageItem("", "", "", variables, tuple(contexts))
+    try:
+        parse_request(CaptionOptions, image.fields(options.request))
+    except InvalidRequest as error:
+        raise BatchError(f"{label}: {error}") from None
+    return image.variables, image.context

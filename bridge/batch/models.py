@@ -29,6 +29,15 @@ class ImageItem:
         """Return whether the image is fetched with HTTP."""
         return self.url.startswith(("http://", "https://"))
 
+    def fields(self, request: JsonObject) -> JsonObject:
+        """Return the fields of the request for this image. `request`: those that all images share."""
+        fields = dict(request)
+        if self.variables:
+            fields["variables"] = {**fields.get("variables", {}), **self.variables}
+        if self.context:
+            fields["context"] = [*fields.get("context", ()), *self.context]
+        return fields
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -126,7 +135,8 @@ class Skipped:
     """The outputs of a row exist already.
 
     `restored`: whether the outputs were written now, from the index. `kept`: `--existing stale` did not change the
-    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options.
+    text sidecar, because its text differs from the index. `outdated`: the outputs were made with other options, or by
+    another perspective. `changed`: the file of the image has changed since.
     """
 
     key: str
@@ -134,6 +144,7 @@ class Skipped:
     restored: bool = False
     kept: bool = False
     outdated: bool = False
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

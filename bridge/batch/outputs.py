@@ -108,10 +108,6 @@ class Outputs:
         names = self.sidecars(key, perspective).items()
         return tuple(each for each, name in names if not self._folder.is_filled(name))
 
-    def is_complete(self, key: str, perspective: str) -> bool:
-        """Return whether there are sidecars, and all of them exist."""
-        return bool(self._extensions) and not self.missing(key, perspective)
-
     def too_long(self, key: str) -> str:
         """Return the first name that is too long for a file, "" if none is."""
         parts = (name.rpartition("/")[2] for name in self._names(key))
@@ -121,6 +117,15 @@ class Outputs:
         """Return the text sidecar, "" if there is none. Bytes that are not UTF-8 are escaped; `write` restores them."""
         name = self.sidecars(key, perspective).get("txt")
         return (self._folder.read(name) or b"").decode("utf-8", "surrogateescape").strip() if name else ""
+
+    def caption(self, key: str, perspective: str) -> JsonObject:
+        """Return the JSON sidecar, {} if there is none of ours."""
+        name = self.sidecars(key, perspective).get("json")
+        try:
+            caption = json.loads((self._folder.read(name) or b"{}") if name else b"{}")
+        except ValueError:
+            return {}
+        return caption if isinstance(caption, dict) else {}
 
     def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
         """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
@@ -153,14 +158,18 @@ class Outputs:
                 yield _labelled(name, self._folder), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
-        """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text."""
+        """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text.
+
+        Such a row has a perspective only if the name of its sidecar has it.
+        """
         for item in items:
             for perspective in self._perspectives:
                 row = index.row(item.key, perspective)
                 if row is not None:
                     yield row
                 elif self._may_exist(item.key, perspective) and (text := self.text(item.key, perspective)):
-                    yield Row(item.key, perspective, text=text.encode("utf-8", "replace").decode())
+                    name = perspective if len(self._perspectives) > 1 else ""
+                    yield Row(item.key, name, text=text.encode("utf-8", "replace").decode())
 
     def _may_exist(self, key: str, perspective: str) -> bool:
         """Return whether a text sidecar may exist. In an object store, a request for each absent one would be slow."""
@@ -188,13 +197,10 @@ def read_failures(folder: Folder) -> dict[str, Failure]:
     return {failure.path: failure for name in names for failure in _read_list(folder, name)}
 
 
-def remove_failures_of_shards(folder: Folder, items: Iterable[ImageItem]) -> None:
-    """Remove the lists of shards that name no other images than these. Raises BatchError and OSError."""
-    if names := _failures_of_shards(folder):
-        keys = {item.key for item in items}
-        for name in names:
-            if all(failure.path in keys for failure in _read_list(folder, name)):
-                folder.remove(name)
+def remove_failures_of_shards(folder: Folder) -> None:
+    """Remove the lists of shards if this run is none. Its own list has their entries. Raises OSError."""
+    for name in _failures_of_shards(folder):
+        folder.remove(name)
 
 
 def _read_list(folder: Folder, name: str) -> list[Failure]:

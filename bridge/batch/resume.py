@@ -15,33 +15,64 @@ from perspectives import Perspective
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`formats`: the sidecars to write. `row`: their row in the index, None to make a new caption."""
+    """`formats`: the sidecars to write. `row`: their row in the index, None to make a new caption.
+
+    `restored`: the event of a row in the index.
+    """
 
     formats: tuple[str, ...]
     row: Row | None = None
+    restored: Skipped | None = None
 
 
 def decide(item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs) -> Decision | Skipped:
     """Return whether to skip, restore or caption a row. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, skipped = tuple(outputs.sidecars(key, name)), Skipped(key, name)
-    entry = index.find(key, name)
+    every, entry = tuple(outputs.sidecars(key, name)), index.find(key, name)
     if existing == "overwrite":
         if entry is None or not (entry.is_overwriting and _is_current(entry, item, perspective, job)):
             return Decision(every)
         return _from_index(entry, every, item, perspective, job, outputs)
     missing = outputs.missing(key, name)
-    if existing == "skip" and not missing and (every or entry):
-        return replace(skipped, outdated=entry is not None and _differs(entry, item, perspective, job))
-    if existing == "stale" and merged(existing, outputs.text(key, name), own_texts(index, key, name), "") is None:
-        return replace(skipped, kept=True)
-    if existing == "stale" and not missing and every and entry is None:
-        return skipped
+    if existing == "skip":
+        return _skip(missing, item, perspective, job, index, outputs)
+    if existing == "stale":
+        if merged(existing, outputs.text(key, name), own_texts(index, key, name, job), "") is None:
+            return Skipped(key, name, kept=True)
+        if _is_of_another(key, name, job, index, outputs):
+            missing = every
+        elif not missing and every and entry is None:
+            return Skipped(key, name)
     if entry is None:  # an existing JSON file is not ours
-        return Decision(missing if existing == "skip" else tuple(each for each in every if each in ("txt", *missing)))
+        return Decision(tuple(each for each in every if each in ("txt", *missing)))
     if not _is_current(entry, item, perspective, job):
-        return Decision(missing if existing == "skip" else every)
+        return Decision(every)
     return _from_index(entry, missing, item, perspective, job, outputs)
+
+
+def _skip(
+    missing: tuple[str, ...], item: ImageItem, perspective: Perspective, job: Job, index: Index, outputs: Outputs
+) -> Decision | Skipped:
+    """Return whether to skip, restore or caption a row with `--existing skip`. Raises OSError.
+
+    With a row in the index, the missing sidecars are restored from it, so that all sidecars have one caption.
+    """
+    key, name = item.key, perspective.name
+    every, entry = tuple(outputs.sidecars(key, name)), index.find(key, name)
+    is_of_another = _is_of_another(key, name, job, index, outputs)
+    skipped = Skipped(key, name, outdated=is_of_another)
+    if entry is not None:
+        is_outdated = is_of_another or _differs(entry, item, perspective, job)
+        is_changed = bool(entry.version and item.version) and entry.version != item.version
+        skipped = replace(skipped, outdated=is_outdated, changed=is_changed)
+    if not missing and (every or entry):
+        return skipped
+    if entry is None or (missing == every and not _has_image(entry, item, job)):
+        return Decision(missing)
+    row, keeps_text = entry.row(), "txt" in every and "txt" not in missing
+    if not keeps_text and _has_request(entry, item, perspective, job):
+        row, skipped = _with_text(row, item, perspective, job), replace(skipped, outdated=is_of_another)
+    return Decision(missing, row, replace(skipped, restored=True))
 
 
 def _from_index(
@@ -49,27 +80,34 @@ def _from_index(
 ) -> Decision | Skipped:
     """Return which sidecars to write with the caption of the index, at least those in `missing`. Raises OSError."""
     existing, key, name = job.options.existing, item.key, perspective.name
-    every, row = tuple(outputs.sidecars(key, name)), entry.row()
-    assert row.caption is not None
-    if existing == "skip" and "txt" in every and "txt" not in missing:
-        return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
-    text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
+    every, is_changed = tuple(outputs.sidecars(key, name)), _differs(entry, item, perspective, job)
+    row = _with_text(entry.row(), item, perspective, job)
     formats = missing
     if existing in ("append", "prepend"):
-        is_there = text in outputs.text(key, name)
+        is_there = row.text in outputs.text(key, name)
         formats = tuple(each for each in missing if each != "txt") if is_there else every
     elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
         # A crash may have left the sidecars of the earlier row.
         formats = every
     if not formats and not (is_changed and existing in ("overwrite", "stale")):
         return Skipped(key, name)
-    content_key = job.content_key(item, perspective, _image_digest(entry))
-    return Decision(formats, replace(row, text=text, content_key=content_key))
+    return Decision(formats, row, Skipped(key, name, restored=True))
 
 
-def own_texts(index: Index, key: str, perspective: str) -> Iterator[str]:
-    """Yield the texts that this command may have left in a text sidecar, the last one first. Raises OSError."""
-    return (row.text for row in index.rows(key, perspective) if row.text)
+def _with_text(row: Row, item: ImageItem, perspective: Perspective, job: Job) -> Row:
+    """Return a row with the text that the current options make of its caption."""
+    assert row.caption is not None
+    text, content_key = job.text(perspective.name, row.caption), job.content_key(item, perspective, _image_digest(row))
+    return replace(row, text=text, content_key=content_key)
+
+
+def own_texts(index: Index, key: str, perspective: str, job: Job) -> Iterator[str]:
+    """Yield the texts that this command may have left in a text sidecar, the last one of the perspective first.
+
+    With one perspective, the sidecar does not have its name, so the text may be another one's. Raises OSError.
+    """
+    names = (perspective, *index.others(key, perspective)) if len(job.perspectives) == 1 else (perspective,)
+    return (row.text for name in names for row in index.rows(key, name) if row.text)
 
 
 def merged(existing: Existing, old: str, own: Iterable[str], text: str) -> str | None:
@@ -98,14 +136,36 @@ def _differs(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) 
     return entry.content_key != job.content_key(item, perspective, _image_digest(entry))
 
 
-def _image_digest(entry: Entry) -> str:
-    return entry.content_key.partition("-")[2].partition("-")[0]
+def _image_digest(row: Entry | Row) -> str:
+    return row.content_key.partition("-")[2].partition("-")[0]
+
+
+def _is_of_another(key: str, perspective: str, job: Job, index: Index, outputs: Outputs) -> bool:
+    """Return whether another perspective made the sidecars, whose names do not have the perspective. Raises OSError."""
+    others = index.others(key, perspective) if len(job.perspectives) == 1 else []
+    if not others:
+        return False
+    old = outputs.text(key, perspective)
+    if not old:
+        return outputs.caption(key, perspective).get("perspective") in others
+    own = (row.text for row in index.rows(key, perspective) if row.text)
+    return merged("stale", old, own, "") is None and (
+        merged("stale", old, own_texts(index, key, perspective, job), "") is not None
+    )
 
 
 def _is_current(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
     """Return whether the row was made from the current image and request."""
-    if entry.content_key.split("-")[0] != job.request_key(item, perspective):
-        return False
+    return _has_request(entry, item, perspective, job) and _has_image(entry, item, job)
+
+
+def _has_request(entry: Entry, item: ImageItem, perspective: Perspective, job: Job) -> bool:
+    """Return whether the row was made from the current request."""
+    return entry.content_key.split("-")[0] == job.request_key(item, perspective)
+
+
+def _has_image(entry: Entry, item: ImageItem, job: Job) -> bool:
+    """Return whether the row was made from the current image."""
     if entry.version == item.version:
         return True
     try:

@@ -52,12 +52,7 @@ class Job:
 
     def fields(self, image: ImageItem) -> JsonObject:
         """Return the fields of the request for an image."""
-        fields = dict(self.options.request)
-        if image.variables:
-            fields["variables"] = {**fields.get("variables", {}), **image.variables}
-        if image.context:
-            fields["context"] = [*fields.get("context", ()), *image.context]
-        return fields
+        return image.fields(self.options.request)
 
     def request_key(self, image: ImageItem, perspective: Perspective) -> str:
         """Return a digest of the perspective, the model and the options that a caption depends on."""

@@ -123,7 +123,7 @@ class Batch:
         write_failures(self._folder, self._failures.values())
         self._outputs.write_tables(self._listing.items, self._index)
         if self._end[0] == "done":
-            remove_failures_of_shards(self._folder, self._selected)
+            remove_failures_of_shards(self._folder)
             self._index.join()
 
     async def _work(self, number: int) -> None:
@@ -165,9 +165,9 @@ class Batch:
             if isinstance(decision, Skipped):
                 self._totals.skipped += 1
                 await self._events.put(decision)
-            elif decision.row is not None:
+            elif decision.restored is not None:
                 self._totals.restored += 1
-                await self._events.put(Skipped(item.key, perspective.name, restored=True))
+                await self._events.put(decision.restored)
             else:
                 requested[perspective] = decision
         if not requested:
@@ -251,7 +251,7 @@ class Batch:
         """Add a row to the index, then write its sidecars. Raises OSError."""
         key, name, existing = row.key, row.perspective, self._options.existing
         old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
-        text = merged(existing, old, own_texts(self._index, key, name), row.text)
+        text = merged(existing, old, own_texts(self._index, key, name, self._job), row.text)
         self._index.append(row)
         if text is None:
             formats, text = tuple(each for each in formats if each != "txt"), ""

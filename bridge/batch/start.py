@@ -9,10 +9,12 @@ from anyio import to_thread
 from bridge import errors
 from bridge.batch.engines import own_options
 from bridge.batch.folder import BatchError, Folder, open_url
+from bridge.batch.index import Index
 from bridge.batch.inputs import Listing, list_images, select, shard
 from bridge.batch.models import Failure, ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
+from bridge.batch.resume import Decision, decide
 from bridge.batch.rows import Job, load, open_job
 from bridge.batch.summary import money
 from bridge.batch.text import count
@@ -35,7 +37,8 @@ _PIXELS_PER_TOKEN = 750
 class Prepared:
     """A batch that passed the checks. `warnings`: sentences about the outputs, and of the provider check.
 
-    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path.
+    `listing`: all images, or the shard's. `items`: those of this run. `failures`: those of earlier runs, by path; they
+    may be of images that are not in the inputs.
     """
 
     job: Job
@@ -60,8 +63,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
         await to_thread.run_sync(outputs.check, listing.items)
         listing.items = shard(listing.items, options)
-        failed = await to_thread.run_sync(read_failures, folder)
-        failures = {item.key: failed[item.key] for item in listing.items if item.key in failed}
+        failures = await to_thread.run_sync(read_failures, folder)
         items = [item for item in listing.items if item.key in failures] if options.retry_failed else listing.items
         items = select(items, options)
         _check_prompts(items, job)
@@ -69,9 +71,9 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
         if options.max_cost is not None and not options.url and await job.engine.price(1) is None:
             raise BatchError(f"The price of {job.engine.target} is not known. Use --limit instead of --max-cost.")
         warnings = () if options.dry_run else await job.engine.check(Run(Deadline(job.timeout)))
-        if options.retry_failed and len(failures) < len(failed):
-            absent = next(name for name in failed if name not in failures)
-            warnings = (*warnings, f"'{absent}' failed, but is not in the inputs. --retry-failed ignores such images.")
+        if options.retry_failed and (absent := failures.keys() - {item.key for item in listing.items}):
+            sentence = f"'{min(absent)}' failed, but is not in the inputs. --retry-failed ignores such images."
+            warnings = (*warnings, sentence)
         yield Prepared(job, listing, items, failures, folder, outputs, (*outputs.warnings(items), *warnings))
 
 
@@ -98,7 +100,7 @@ def _check_prompts(items: list[ImageItem], job: Job) -> None:
 
 def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
     """Yield the prompt of each perspective for an image. Raises MissingVariables."""
-    options = CaptionOptions.model_validate(job.fields(item))
+    options = parse_request(CaptionOptions, job.fields(item))
     for perspective in job.perspectives:
         own = own_options(options, perspective)
         yield render_prompt(perspective, own, own.variables or {})
@@ -113,15 +115,24 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
             yield f"{item.key}\n{text}\n"
             tokens.append(len(text) // _CHARACTERS_PER_TOKEN)
         tokens[-1] += await _image_tokens(item, job)
-    names = [each.name for each in job.perspectives]
-    keeps = job.options.existing in ("skip", "stale")
-    due = sum(not (keeps and batch.outputs.is_complete(item.key, name)) for item in items for name in names)
+    due = await to_thread.run_sync(_count_captions, batch)
     average = sum(tokens) // max(len(tokens), 1)
     captions = f"{count(due, 'caption')} to make with {job.engine.target} in {batch.folder.url}"
     yield f"{count(len(items), 'image')}, {captions}"
     price = await job.engine.price(average * due)
     cost = "price not known" if price is None else money(price)
     yield f"About {average * due:,} input tokens ({cost}); the answers are not included."
+
+
+def _count_captions(batch: Prepared) -> int:
+    """Return how many captions a run would make. Raises OSError."""
+    with Index(batch.folder).reading() as index:
+        decisions = (
+            decide(item, perspective, batch.job, index, batch.outputs)
+            for item in batch.items
+            for perspective in batch.job.perspectives
+        )
+        return sum(isinstance(decision, Decision) and decision.row is None for decision in decisions)
 
 
 async def _image_tokens(item: ImageItem, job: Job) -> int:

@@ -16,6 +16,9 @@ _MAX_WARNINGS = 10
 _MAX_LENGTH = 300
 _KEPT = "A text sidecar differs from what this command wrote, and is kept. --existing overwrite replaces it."
 _OUTDATED = "An image was captioned with other options, and is skipped. --existing stale applies the new ones."
+_CHANGED = (
+    "The file of an image has changed since its caption. --existing stale captions it again if its content differs."
+)
 _REMEDIES = {
     "provider_rate_limited": "Lower --concurrency, or wait until the provider's limit ends.",
     "provider_auth": "Check the provider's API key.",
@@ -48,7 +51,7 @@ class Summary:
         elif isinstance(event, Skipped):
             self.totals.restored += event.restored
             self.totals.skipped += not event.restored
-            self.warnings.update([_KEPT] * event.kept + [_OUTDATED] * event.outdated)
+            self.warnings.update([_KEPT] * event.kept + [_OUTDATED] * event.outdated + [_CHANGED] * event.changed)
         elif isinstance(event, Captioned | Failed):
             self._count(event.row)
         elif isinstance(event, Finished):

@@ -16,6 +16,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from bridge.batch.folder import BatchError, Folder
+from bridge.batch.inputs import natural
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs
@@ -119,7 +120,68 @@ def test_a_run_without_shard_retries_the_failures_of_shards(
     (tmp_path / "failures-1of2.jsonl").write_text(json.dumps({**failure, "path": "absent.jpg"}))
     assert batch(tmp_path, *at(vllm_server), "--retry-failed").code == 0
     assert len(vllm_server.calls) == 3
-    assert files(tmp_path) == {"failures-of-mine.jsonl", "failures-1of2.jsonl", failure["path"].replace("jpg", "txt")}
+    assert files(tmp_path) == {"failures-of-mine.jsonl", "failures.jsonl", failure["path"].replace("jpg", "txt")}
+    assert [line["path"] for line in lines(tmp_path / "failures.jsonl")] == ["absent.jpg"]
+
+
+@pytest.mark.parametrize("out", ["txt", "json"])
+def test_another_perspective_makes_sidecars_stale(
+    graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, out: str
+) -> None:
+    photos(tmp_path, "a.jpg")
+    sidecar = tmp_path / f"a.{out}"
+
+    def run(perspective: str, *options: str) -> tuple[str, bool]:
+        """Return the counts of the run, and whether it warns about other options."""
+        result = graphcap("batch", tmp_path, *at(vllm_server), "--out", out, "-p", perspective, *options)
+        assert (result.code, "differs from what this command wrote" in result.err) == (0, False), result.err
+        return result.err.splitlines()[0], "An image was captioned with other options" in result.err
+
+    assert run("alt_text") == ("1 captioned", False)
+    assert run("training_caption") == ("0 captioned, 1 skipped", True)
+    assert run("training_caption", "--existing", "stale") == ("1 captioned", False)
+    assert "a caption" in sidecar.read_text()
+    assert run("training_caption", "--existing", "stale") == ("0 captioned, 1 skipped", False)
+    assert run("alt_text") == ("0 captioned, 1 skipped", True)
+    assert run("alt_text", "--existing", "stale") == ("0 captioned, 1 restored", False)
+    assert "a alt_text" in sidecar.read_text()
+
+
+def test_a_text_of_another_perspective_in_a_table(
+    graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    photos(tmp_path, "a.jpg")
+    for perspective in ("alt_text", "training_caption"):
+        options = ("--out", "txt", "jsonl", "-p", perspective)
+        assert graphcap("batch", tmp_path, *at(vllm_server), *options).code == 0
+    (row,) = lines(tmp_path / "captions.jsonl")
+    assert (row["text"], row["perspective"]) == ("a alt_text", "")
+
+
+def test_sidecars_of_an_image_agree(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """A missing sidecar is written from the index, also with another request."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server))
+    assert batch(*options).code == 0
+    result = batch(*options, "--out", "txt", "json", "--temperature", "0.5", "--prefix", "new: ")
+    assert (result.code, len(vllm_server.calls), "1 restored" in result.err) == (0, 1, True), result.err
+    assert "Warning (1 ×): An image was captioned with other options" in result.err
+    caption = json.loads((tmp_path / "a.json").read_text())
+    assert (caption["rendered"], (tmp_path / "a.txt").read_text()) == ("a alt_text", "a alt_text")
+    assert "Warning (1 ×): An image was captioned" in batch(*options, "--temperature", "0.5").err
+    assert "Warning" not in batch(*options).err
+
+
+def test_another_image_with_the_same_name(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "one/a.jpg", "other/a.jpg")
+    options = (*at(vllm_server), "--output-dir", tmp_path / "out")
+    assert batch(tmp_path / "one", *options).code == 0
+    assert "Warning" not in batch(tmp_path / "one", *options).err
+    result = batch(tmp_path / "other", *options)
+    assert "Warning (1 ×): The file of an image has changed since its caption" in result.err
+    (tmp_path / "out/a.txt").unlink()
+    assert "1 captioned" in batch(tmp_path / "other", *options).err
+    assert len(vllm_server.calls) == 2
 
 
 @pytest.mark.slow
@@ -179,7 +241,24 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert "'empty.jpg' failed, but is not in the inputs" in batch(tmp_path, *at(vllm_server), "--retry-failed").err
     (tmp_path / "renamed.txt").write_text("by hand")
     assert batch(tmp_path, *at(vllm_server)).code == 0
-    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl"}
+    assert [row["path"] for row in lines(tmp_path / "failures.jsonl")] == ["empty.jpg"]
+    assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl", "failures.jsonl"}
+
+
+def test_failures_of_other_images_are_kept(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "sub/b.jpg", "sub/c.jpg")
+    (tmp_path / "a.jpg").touch()
+    for name in ("a.jpg", "sub/b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    options = (*at(vllm_server), "--output-dir", tmp_path / "out")
+    failures = tmp_path / "out/failures.jsonl"
+    assert batch(tmp_path, *options).code == 3
+    (tmp_path / "sub/b.jpg").write_bytes(picture(1))
+    for inputs in ((tmp_path / "a.jpg",), (tmp_path / "*.jpg", tmp_path / "sub/c.jpg")):
+        assert batch(*inputs, *options).code == 3
+        assert [row["path"] for row in lines(failures)] == ["sub/b.jpg", "a.jpg"]
+    assert batch(tmp_path, *options, "--retry-failed").code == 3
+    assert [row["path"] for row in lines(failures)] == ["a.jpg"]
 
 
 @pytest.mark.slow
@@ -235,6 +314,9 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
         (("memory://", f"{url}/sub"), "no folder in common"),
         (("https://127.0.0.1/a/../../b.jpg", "--output-dir", tmp_path / "web"), "contains '..'"),
         ((f"{url}/a::b.jpg",), "a chain of URLs"),
+        (("",), "An input is empty"),
+        (("https://[bad/a.jpg",), "'https://[bad/a.jpg' is not a valid URL"),
+        (("https://a.test/a.jpg#x", "http://a.test/a.jpg"), "have the same path in the outputs, 'a.test/a.jpg'"),
     ):
         result = batch(*inputs, *at(vllm_server))
         assert (result.code, sentence in result.err) == (2, True), result.err
@@ -243,6 +325,82 @@ def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIS
         assert batch(url, *at(vllm_server), "--out", "txt", "csv").code == 4
     assert fs.exists(f"{bucket}/captions.csv")
     fs.rm(bucket, recursive=True)
+
+
+def test_names_in_a_list_are_not_patterns(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "list.jsonl").write_text('{"image": "*.jpg"}')
+    for inputs, stdin in ((tmp_path / "list.jsonl", b""), ("-", f"{tmp_path}/*.jpg".encode())):
+        result = batch(inputs, *at(vllm_server), stdin=stdin)
+        assert (result.code, "There is no file or folder" in result.err) == (2, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (['{"image": "a.jpg"}'] * 2, "names '{folder}/a.jpg' twice"),
+        (["", '{"image": ""}'], "Line 2 of '{folder}/list.jsonl' is not a JSON object that names an image"),
+        (['{"image": null}'], "is not a JSON object that names an image"),
+        (['{"url": 3}'], "is not a JSON object that names an image"),
+        (['["image"]'], "is not a JSON object that names an image"),
+        (["[" * 100_000], "is not a JSON object that names an image"),
+        (['{"image": "a.jpg", "context": 3}'], "has a 'context' that is neither a text nor a list of texts"),
+        (['{"image": "a.jpg", "context": ["a", 3]}'], "has a 'context' that is neither"),
+        (['{"image": "a.jpg", "context": "%s"}' % ("x" * 200_001)], "list.jsonl': The request is not valid. context"),
+        (['{"image": "a.jpg", "language": "%s"}' % ("x" * 200_001)], "is not valid. variables/language"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mistake_in_a_manifest(batch: Graphcap, tmp_path: Path, rows: list[str], sentence: str) -> None:
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    result = batch(tmp_path / "list.jsonl")
+    assert (result.code, sentence.format(folder=tmp_path) in result.err) == (2, True), result.err
+
+
+def test_a_manifest_and_its_folder(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """The row of the manifest counts, whatever the order of the inputs."""
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "list.jsonl").write_text('{"image": "a.jpg", "context": "At the harbour."}')
+    inputs = [tmp_path, tmp_path / "list.jsonl"]
+    for number, order in enumerate((inputs, inputs[::-1])):
+        assert batch(*order, *at(vllm_server), "--output-dir", tmp_path / f"{number}").code == 0
+    assert ["At the harbour." in call.prompt for call in vllm_server.calls].count(True) == 2
+    assert len(vllm_server.calls) == 4
+
+
+def test_outputs_among_the_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """A shell replaces `photos/*` by the names of all files."""
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").touch()
+    for _ in range(2):
+        result = batch(*tmp_path.glob("[!.]*"), *at(vllm_server), "--out", "txt", "jsonl", "hf-metadata")
+        assert (result.code, len(vllm_server.calls)) == (3, 1), result.err
+    assert "Ignored files: sidecars: 4" in result.err
+    other = photos(tmp_path / "other", "c.jpg") / "metadata.jsonl"
+    other.write_text('{"file_name": "c.jpg"}')
+    assert batch(other, *at(vllm_server)).code == 0
+    assert (tmp_path / "other/c.txt").exists()
+
+
+def test_ignored_files_and_folders(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(tmp_path, "a.jpg", ".hidden.jpg")
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        for _ in range(20):  # longer than a path may be, so that the folder cannot be read
+            os.mkdir("x" * 250)
+            os.chdir("x" * 250)
+    result = batch(tmp_path, *at(vllm_server))
+    assert (result.code, "Ignored files: unreadable folders: 1, hidden: 1" in result.err) == (0, True), result.err
+    pattern = batch(tmp_path / "*.jpg", *at(vllm_server))
+    assert (pattern.code, "Ignored" in pattern.err) == (0, False)
+
+
+def test_numbers_in_names_are_ordered_by_value() -> None:
+    names = ["1" * 5000, "10", "2", "02", "1a", "b"]
+    assert sorted(names, key=natural) == ["1a", "02", "2", "10", "1" * 5000, "b"]
 
 
 @pytest.mark.slow
@@ -491,6 +649,31 @@ def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     assert "5 images, 5 captions to make" in again.out
     costly = batch(tmp_path, *at(vllm_server), "--max-cost", "1")
     assert (costly.code, "not known" in costly.err) == (2, True)
+
+
+def test_a_preview_counts_what_a_run_would_do(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """It changes no file."""
+    photos(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg")
+    options = (tmp_path / "in", *at(vllm_server), "--output-dir", tmp_path / "out")
+    assert "3 captions to make" in batch(*options, "--dry-run").out
+    assert not (tmp_path / "out").exists()
+    assert batch(*options).code == 0
+    (tmp_path / "out/a.txt").unlink()
+    (tmp_path / "out/b.txt").write_text("by hand")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    for extra, number in (
+        ((), 0),
+        (("--out", "csv"), 0),
+        (("--existing", "stale"), 0),
+        (("--existing", "stale", "--prefix", "x"), 0),
+        (("--existing", "stale", "--temperature", "0.5"), 2),
+        (("--existing", "overwrite"), 3),
+    ):
+        preview = batch(*options, *extra, "--dry-run")
+        assert (preview.code, f"3 images, {number} captions to make" in preview.out) == (0, True), preview.out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    absent = batch(tmp_path / "in", "--output-dir", tmp_path / "in/a.jpg/out", "--dry-run")
+    assert (absent.code, "cannot be written" in absent.err) == (2, True)
 
 
 def test_images_on_the_web(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
