@@ -39,6 +39,7 @@ from bridge.cli.common import (
     with_services,
 )
 from bridge.cli.models import ensure_downloaded
+from providers.call import fits_header
 
 KEY_VARIABLE = "GRAPHCAP_API_KEY"
 
@@ -89,13 +90,18 @@ def _options(arguments: argparse.Namespace) -> Options:
             "--api-key is the key of a running service, and requires --url. The key of a provider is read from the "
             "environment."
         )
+    api_key = (arguments.api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+    if arguments.url and not fits_header(api_key):
+        raise ValueError(
+            f"The API key of the service contains characters that no key has. Check --api-key or {KEY_VARIABLE}."
+        )
     return Options(
         perspectives=tuple(perspective_file(name) for name in arguments.perspective or [DEFAULT_PERSPECTIVE]),
         request=request_fields(arguments),
         text=TextOptions(**values(TextOptions)),
         ray=ray if arguments.engine == "ray" else None,
         inputs=tuple(arguments.inputs),
-        **values(Options) | {"api_key": arguments.api_key or os.environ.get(KEY_VARIABLE, "")},
+        **values(Options) | {"api_key": api_key},
     )
 
 
