@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -100,22 +100,32 @@ async def follow(
     events: AsyncIterator[Event],
     summary: Summary,
     report: Report | None = None,
+    *,
+    stop: Callable[[], None],
     seconds: float = LINE_SECONDS,
     out: TextIO | None = None,
 ) -> None:
     """Read the events of a run until it ends. Show them, count them in `summary` and add them to `report`.
 
-    `seconds`: time between two lines if standard error is not a terminal. `out`: for the JSON, by default sys.stdout.
+    `stop`: ends the run after the calls in flight. `seconds`: time between two lines if standard error is not a
+    terminal. `out`: for the JSON, by default sys.stdout. If it cannot be written, the run is stopped, and the OSError
+    is raised after its end.
     """
-    display = Display(summary)
+    display, unwritable = Display(summary), None
     async with report or nullcontext(), _shown(display, seconds):
         async for event in events:
             summary.update(event)
             display.update(event)
-            if summary.options.json_events:
-                _print_json(event, out or sys.stdout)
+            if summary.options.json_events and unwritable is None:
+                try:
+                    _print_json(event, out or sys.stdout)
+                except OSError as error:
+                    unwritable = error
+                    stop()
             if report is not None:
                 await report.add(event)
+    if unwritable is not None:
+        raise unwritable
 
 
 @asynccontextmanager

@@ -83,12 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"bridge.cli.{options.command}")
     try:
         code: int = module.run(options)
-        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:  # without dup2, Python would fail to write it again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and not code:
+                code = 1
+                if not isinstance(error, BrokenPipeError):
+                    print(f"graphcap: Standard output cannot be written: {error.strerror}.", file=sys.stderr)
     return code
 
 

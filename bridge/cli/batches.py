@@ -36,6 +36,7 @@ from bridge.cli.common import (
     load_settings,
     perspective_file,
     print_line,
+    print_note,
     with_services,
 )
 from bridge.cli.models import ensure_downloaded
@@ -124,6 +125,8 @@ async def _run(options: Options, services: Services) -> int:
     except ProviderUnusable as error:
         print_line(str(error), "red")
         return PROVIDER
+    except BrokenPipeError:
+        raise
     except (BatchError, OSError) as error:
         print_line(str(error), "red")
         return USAGE if isinstance(error, BatchError) else FAILED
@@ -137,26 +140,28 @@ async def _follow(batch: Batch, options: Options, services: Services, out: TextI
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signals.append(signal.SIGHUP)
+
     def on_signal(action: Callable[[], object]) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.add_signal_handler(number, action)
 
     def interrupt() -> None:
         on_signal(task.cancel)
-        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
+        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
 
     on_signal(interrupt)
     summary = Summary(options)
     report = Report(summary, services) if options.report else None
     try:
         async with aclosing(batch.events()) as events:
-            await follow(events, summary, report, out=out)
+            await follow(events, summary, report, stop=batch.stop, out=out)
     except asyncio.CancelledError:
         return INTERRUPTED
-    for line in summary.lines():
-        print(line, file=sys.stderr)
-    if report is not None:
-        print(f"Report: {options.report}", file=sys.stderr)
+    lines = [*summary.lines(), *([f"Report: {options.report}"] if report else [])]
+    print_note("\n".join(lines))
     assert summary.finished is not None
     return summary.finished.exit_code

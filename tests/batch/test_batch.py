@@ -386,15 +386,17 @@ def test_a_run_pauses_with_a_provider_and_gives_up(batch: Graphcap, vllm_server:
     assert files(tmp_path) == {"a.txt", "b.txt"}
 
 
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize(("number", "signals"), [(signal.SIGINT, 1), (signal.SIGHUP, 1), (signal.SIGINT, 2)])
 @pytest.mark.slow
-def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tmp_path: Path, signals: int) -> None:
+def test_an_interrupt_finishes_the_calls_in_flight(
+    vllm_server: OpenAIServer, tmp_path: Path, number: signal.Signals, signals: int
+) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
     vllm_server.default = b.Hold()
     with started(tmp_path, *at(vllm_server), "--concurrency", "3") as process:
         vllm_server.wait_for_calls(3)
         for _ in range(signals):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             assert process.stderr is not None
             if signals == 2:
                 process.stderr.readline()
@@ -404,6 +406,38 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
         assert process.wait(60) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--json",), ("--dry-run",)])
+def test_a_reader_that_ends(vllm_server: OpenAIServer, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """As after `| head -1`, the calls in flight are finished, and nothing is printed."""
+    photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
+    vllm_server.default = b.Hold()
+    context = "A long line. " * 9_000  # three of them do not fit into a pipe
+    with started(tmp_path, *at(vllm_server), "--concurrency", "3", "--context", context, *options) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        if "--json" in options:
+            vllm_server.wait_for_calls(3)
+        process.stdout.close()
+        vllm_server.release()
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    sidecars = len(files(tmp_path))
+    assert sidecars == len(vllm_server.calls)
+    assert (3 <= sidecars < 20) == ("--json" in options)
+
+
+@pytest.mark.slow
+def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    with started(tmp_path, *at(vllm_server)) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 0
+    assert files(tmp_path) == {"a.txt", "b.txt"}
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ async def events():
         yield Captioned(Row(f"{number}.jpg", "p", text=text, attempts=1, input_tokens=1200))
     yield Finished(Totals(number))
 
-asyncio.run(follow(events(), Summary(Options((), (), json_events="--json" in sys.argv)), seconds=0.01))
+asyncio.run(follow(events(), Summary(Options((), (), json_events="--json" in sys.argv)), stop=exit, seconds=0.01))
 """
 
 
@@ -173,7 +173,7 @@ async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
 
     summary = Summary(Options((), (), json_events=True))
     out = sys.stdout
-    await follow(events(), summary, seconds=0.001)
+    await follow(events(), summary, stop=sys.exit, seconds=0.001)
     assert sys.stdout is out
     assert summary.finished is not None
     assert next(line for line in printed.splitlines() if "1 of 4" in line).count("images/s") == 1

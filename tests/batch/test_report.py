@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(folder: Path, images: int, photo: bytes) -> Summary:
 
     async def watch() -> None:
         async with open_services(Settings(provider="builtin")) as services:
-            await follow(events(images, image), summary, Report(summary, services))
+            await follow(events(images, image), summary, Report(summary, services), stop=sys.exit)
 
     asyncio.run(watch())
     return summary
