@@ -450,6 +450,7 @@ def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Pat
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+    assert len(files(tmp_path)) == 1
 
 
 def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
