@@ -52,6 +52,8 @@ def _from_index(
     if existing == "skip" and "txt" in every and "txt" not in missing:
         return Decision(missing, row)  # the text sidecar keeps its text, and so does the row
     text, is_changed = job.text(name, row.caption), _differs(entry, item, perspective, job)
+    if job.requires_text and not text:
+        return Decision(every)
     formats = missing
     if existing in ("append", "prepend"):
         is_there = text in outputs.text(key, name)

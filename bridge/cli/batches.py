@@ -126,7 +126,7 @@ async def _run(options: Options, services: Services) -> int:
         print_line(str(error), "red")
         return PROVIDER
     except BrokenPipeError:
-        raise
+        return FAILED
     except (BatchError, OSError) as error:
         print_line(str(error), "red")
         return USAGE if isinstance(error, BatchError) else FAILED

@@ -230,13 +230,30 @@ def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_
 
 def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg")
-    options = ("-p", "training_tags", "--out", "txt", "hf-metadata")
+    options = ("-p", "training_tags", "--out", "txt", "hf-metadata", "--trigger", "ohwx")
     assert "does not read" not in batch(tmp_path, *at(vllm_server), "--for", "kohya", "--dry-run").err
     result = batch(tmp_path, *at(vllm_server), *options, "--for", "kohya")
     assert (result.code, result.err.count("kohya does not read 'a.training_tags.txt'")) == (0, 1)
     assert files(tmp_path) == {"a.alt_text.txt", "a.training_tags.txt", "metadata.jsonl"}
     assert lines(tmp_path / "metadata.jsonl")[0].keys() == {"file_name", "alt_text", "training_tags"}
     assert len(vllm_server.calls) == 2
+
+
+@pytest.mark.parametrize("first", [(), ("--for", "kohya")])
+def test_a_trainer_gets_no_empty_file(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, first: tuple[str, ...]
+) -> None:
+    """Also if the empty text comes from the index."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--drop-tags", "a alt_text")
+    assert batch(*options, *first).code == (3 if first else 0)
+    (tmp_path / "a.txt").unlink(missing_ok=True)
+    result = batch(*options, "--for", "kohya")
+    assert (result.code, "Check --template" in result.err) == (3, True), result.err
+    assert files(tmp_path) == {"failures.jsonl"}
+    assert [row["code"] for row in lines(tmp_path / "failures.jsonl")] == ["empty_caption"]
+    assert batch(*options[:-2], "--for", "kohya").code == 0
+    assert files(tmp_path) == {"a.txt"}
 
 
 MISTAKES = [
