@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TextIO
 
 import uvloop
@@ -17,7 +18,7 @@ from bridge.batch.folder import BatchError
 from bridge.batch.options import Options, RayOptions, TextOptions
 from bridge.batch.progress import follow
 from bridge.batch.ray_cluster import connect, exit_if_connected
-from bridge.batch.report import Report
+from bridge.batch.report import Report, new_file
 from bridge.batch.rows import settings_for
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared, preview
@@ -109,6 +110,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 async def _run(options: Options, services: Services) -> int:
     out = None if sys.stdout.isatty() else sys.stdout  # on a terminal, the display writes the events above itself
     try:
+        if options.report:
+            new_file(Path(options.report)).close()
         async with prepared(options, services) as batch:
             for warning in batch.warnings:
                 print_line(warning, "yellow")

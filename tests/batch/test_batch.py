@@ -276,6 +276,8 @@ MISTAKES = [
     (("--ext", ".JPG"), "", "cannot have the extension '.JPG'"),
     (("--ext", "jsonl"), "", "cannot have the extension '.jsonl'"),
     (("--ext", "../x"), "", "contains a slash"),
+    (("--report", "TMP/text/a.txt", "--dry-run"), "", "a.txt' is not a report"),
+    (("--report", "TMP/report.html"), "locked", "Another run writes to"),
     (("--give-up-after", "nan"), "", "'nan' is not a number of seconds"),
     (("--output-dir", "az://out"), "", "requires a package: Install adlfs"),
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
@@ -296,7 +298,7 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
     with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
         fcntl.flock(index, fcntl.LOCK_EX)
-        result = batch(tmp_path / (place or "fine"), *options)
+        result = batch(tmp_path / (place or "fine"), *(option.replace("TMP", str(tmp_path)) for option in options))
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
     theirs = {"twins/a.png", "text/a.txt", "list.jsonl", "locked/.graphcap.jsonl", "labels/metadata.jsonl"}
     assert files(tmp_path) == theirs

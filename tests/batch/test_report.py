@@ -108,7 +108,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, photo: bytes) -> None:
     with pytest.raises(BatchError, match=r"report.html' cannot be written: No such file or directory \(--report\)"):
         run(tmp_path / "missing", 0, photo)
     (tmp_path / "folder/report.html").mkdir(parents=True)
-    with pytest.raises(BatchError, match="it is a folder"):
+    with pytest.raises(BatchError, match="is not a report, and is not replaced"):
         run(tmp_path / "folder", 0, photo)
     (tmp_path / ".report.html.tmp").mkdir()
     summary = run(tmp_path, 2, photo)
