@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import uvloop
+from anyio import to_thread
 
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
@@ -61,14 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     async def command(services: Services) -> int:
         if not (options.url or options.dry_run):
             target = services.targets.resolve(parse_request(CaptionOptions, options.request))
-            await asyncio.to_thread(ensure_downloaded, target, is_confirmed=arguments.yes)
+            ensure = partial(ensure_downloaded, target, is_confirmed=arguments.yes)
+            await to_thread.run_sync(ensure, abandon_on_cancel=True)
         return await _run(options, services)
 
     try:
         limit = options.concurrency
         code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt:  # before the run: do not wait for the thread that lists the images
+        os._exit(INTERRUPTED)
     exit_if_connected(code)
     return code
 

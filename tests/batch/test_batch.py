@@ -460,6 +460,18 @@ def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: Open
 
 
 @pytest.mark.slow
+def test_an_interrupt_ends_the_wait_for_a_list() -> None:
+    with started("-") as process:
+        assert process.stdin is not None
+        process.stdin.write("\n" * 100_000)  # more than a pipe holds: the command reads
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.slow
 def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
     vllm_server.reply(b.Answer())  # for one perspective of an image whose other one waits for the provider
