@@ -166,12 +166,15 @@ def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
 
 
 def read_failures(folder: Folder) -> dict[str, Failure]:
-    """Return the failures of the last run by path. Raises BatchError if the file is not one of ours."""
-    lines = (folder.read(_labelled(FAILURES, folder)) or b"").splitlines()
+    """Return the failures of the last run by path. Raises BatchError if the file cannot be read or is not ours."""
+    path = folder.path(_labelled(FAILURES, folder))
     try:
+        lines = (folder.read(_labelled(FAILURES, folder)) or b"").splitlines()
         return {failure.path: failure for failure in (Failure(**json.loads(line)) for line in lines)}
     except (ValueError, TypeError):
-        raise BatchError(f"'{folder.path(FAILURES)}' is not a list of failures. Remove it.") from None
+        raise BatchError(f"'{path}' is not a list of failures. Remove it.") from None
+    except OSError as error:
+        raise BatchError(f"'{path}' cannot be read: {error.strerror or error}.") from None
 
 
 def _labelled(name: str, folder: Folder) -> str:

@@ -56,7 +56,7 @@ def _from_index(
         return Decision(every)
     formats = missing
     if existing in ("append", "prepend"):
-        is_there = text in outputs.text(key, name)
+        is_there = not text or f", {text}, " in f", {outputs.text(key, name)}, "
         formats = tuple(each for each in missing if each != "txt") if is_there else every
     elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
         # A crash may have left the sidecars of the earlier row.

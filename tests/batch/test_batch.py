@@ -85,6 +85,27 @@ def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
 
 
+@pytest.mark.parametrize(
+    ("existing", "content", "written"),
+    [
+        ("append", "a alt_texture", "a alt_texture, a alt_text"),
+        ("prepend", "no a alt_text", "a alt_text, no a alt_text"),
+        ("append", "by hand, a alt_text, words", "by hand, a alt_text, words"),
+        ("append", "a alt_text", "a alt_text"),
+    ],
+)
+def test_a_text_is_added_unless_the_sidecar_has_it(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, existing: str, content: str, written: str
+) -> None:
+    """A part of other words does not count."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--existing", existing)
+    assert batch(*options).code == 0
+    (tmp_path / "a.txt").write_text(content)
+    assert batch(*options).code == 0
+    assert (len(vllm_server.calls), (tmp_path / "a.txt").read_text()) == (1, written)
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
@@ -155,7 +176,7 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
         ((tmp_path / "*.jpg",), b"", {"a", "b", "name[1]"}),
         ((tmp_path / "**" / "*.jpg",), b"", {"a", "b", "name[1]", "sub/c"}),
         ((tmp_path / "name[1].jpg", tmp_path / "sub"), b"", {"name[1]", "sub/c"}),
-        (("-",), f"{tmp_path}/a.jpg\n{tmp_path}/sub/c.jpg\n".encode(), {"a", "sub/c"}),
+        (("-",), f"{tmp_path}/a.jpg\r\n{tmp_path}/sub/c.jpg".encode(), {"a", "sub/c"}),
         (("-",), f"{tmp_path}/a.jpg\0{tmp_path}/b.jpg\0".encode(), {"a", "b"}),
         ((manifest,), b"", {"sub/c"}),
         ((tmp_path, "--limit", "2"), b"", {"a", "b"}),
@@ -285,6 +306,7 @@ MISTAKES = [
     ((), "twins", "a.jpg and a.png"),
     ((), "list.jsonl", "'size'"),
     ((), "text", "There is no image"),
+    ((), "folder", "failures.jsonl' cannot be read: Is a directory."),
     ((), "locked", "Another run writes to"),
 ]
 
@@ -295,6 +317,7 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
 ) -> None:
     photos(tmp_path, "fine/a.jpg", "twins/a.jpg", "twins/a.png", "locked/a.jpg", "labels/a.jpg", "text/a.txt")
     (tmp_path / "labels/metadata.jsonl").write_text("{}")
+    (photos(tmp_path / "folder", "a.jpg") / "failures.jsonl").mkdir()
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
     with (tmp_path / "locked/.graphcap.jsonl").open("w") as index:
         fcntl.flock(index, fcntl.LOCK_EX)
