@@ -71,6 +71,9 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code. `arguments`: the words of the command, by default sys.argv[1:]."""
+    # Streams that are closed would be None, and their numbers would go to the first files that are opened.
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    sys.stdin, sys.stdout, sys.stderr = (each or os.fdopen(os.open(os.devnull, os.O_RDWR), "r+") for each in streams)
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build(next((word for word in words if word in COMMANDS), None))
     options, unknown = parser.parse_known_args(words)

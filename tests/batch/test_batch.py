@@ -483,6 +483,15 @@ def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: Open
 
 
 @pytest.mark.slow
+def test_a_run_without_standard_streams(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    closed = ("sh", "-c", '"$@" <&- >&- 2>&-', "sh")
+    with started(tmp_path, *at(vllm_server), "--json", before=closed) as process:
+        assert process.wait(60) == 0
+    assert files(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.slow
 def test_an_interrupt_ends_the_wait_for_a_list() -> None:
     with started("-") as process:
         assert process.stdin is not None
