@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from io import UnsupportedOperation
+from select import PIPE_BUF, select
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0
 _BAR_WIDTH = 60
+_POLL_SECONDS = 0.02
+"""Time between two attempts to write while a reader is slow."""
 _WAITS = {
     "": "free",
     "image": "loading an image",
@@ -118,7 +122,7 @@ async def follow(
             display.update(event)
             if summary.options.json_events and unwritable is None:
                 try:
-                    _print_json(event, out or sys.stdout)
+                    await _print_json(event, out or sys.stdout)
                 except OSError as error:
                     unwritable = error
                     stop()
@@ -158,10 +162,22 @@ async def _print_lines(display: Display, seconds: float) -> None:
         sys.stderr.flush()
 
 
-def _print_json(event: Event, out: TextIO) -> None:
-    """Print an event in one line. Escapes keep file names that are not Unicode."""
-    out.write(f"{json.dumps({'type': type(event).__name__.lower(), **_fields(event)}, default=_fields)}\n")
-    out.flush()
+async def _print_json(event: Event, out: TextIO) -> None:
+    """Print an event in one line. Escapes keep file names that are not Unicode. A slow reader blocks no other task."""
+    line = f"{json.dumps({'type': type(event).__name__.lower(), **_fields(event)}, default=_fields)}\n"
+    for start in range(0, len(line), PIPE_BUF):
+        while not _is_writable(out):  # noqa: ASYNC110 (`add_writer` of uvloop makes the pipe non-blocking)
+            await asyncio.sleep(_POLL_SECONDS)
+        out.write(line[start : start + PIPE_BUF])
+        out.flush()
+
+
+def _is_writable(out: TextIO) -> bool:
+    """Return whether PIPE_BUF bytes can be written without waiting for a reader."""
+    try:
+        return bool(select([], [out], [], 0)[1])
+    except UnsupportedOperation:  # not a file
+        return True
 
 
 def _fields(value: Any) -> JsonObject:
