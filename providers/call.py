@@ -56,14 +56,19 @@ class Call:
                 yield item
 
 
+def fits_header(key: str) -> bool:
+    """Return whether a header can contain the key. Otherwise the HTTP library quotes the key in its message."""
+    return key.isascii() and key.isprintable()
+
+
 def api_key(credentials: Credentials, spec: Spec, base_url: str) -> str:
     """Return the API key for a header.
 
-    Raises AuthFailed if a header cannot contain the key, because the HTTP library would quote the key in its message,
-    or if the provider's own server requires a key and there is none.
+    Raises AuthFailed if a header cannot contain the key, or if the provider's own server requires a key and there is
+    none.
     """
     key = credentials.api_key.strip()
-    if not (key.isascii() and key.isprintable()):
+    if not fits_header(key):
         raise AuthFailed(f"The API key for {spec.title} contains characters that no key has. Check {spec.key_places}.")
     if spec.needs_key and not key and origin(base_url) == origin(spec.base_url):
         raise AuthFailed(f"{spec.title} requires an API key. Set {spec.key_env[0]}, or send api_key with the request.")

@@ -27,7 +27,7 @@ from providers.base import Completion, JsonObject, ProviderConfig, Usage
 from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
 
 _OVERLOADED = (429, 503)
-_HTTP_OK = 200
+_HTTP_OK, _HTTP_NOT_FOUND = 200, 404
 _GRACE = 30.0
 """Seconds for the service to report that its own time limit is reached."""
 
@@ -142,33 +142,41 @@ class OverHttp:
     async def find(self, perspective: str | JsonObject) -> Perspective:
         if not isinstance(perspective, str):
             return perspective_json.parse(perspective)
-        return perspective_json.parse(await self._json("GET", f"perspectives/{quote(perspective, safe='')}"))
+        return perspective_json.parse(
+            await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
+        )
 
     async def check(self, run: Run) -> tuple[str, ...]:
         if "provider_config" in self._fields:
             return ()
-        listed = (await self._json("GET", "providers/list"))["providers"]
+        listed = (await self._json("GET", "providers/list", "providers"))["providers"]
         name = self._fields.get("provider") or next((item["name"] for item in listed if item["is_default"]), "")
         if name not in [item["name"] for item in listed]:
             known = ", ".join(item["name"] for item in listed)
             raise BatchError(f"The service has no provider '{name}'. Its providers: {known}.")
         fields = {"model": self._fields["model"]} if self._fields.get("model") else {}
-        result = await self._json("POST", f"providers/{quote(name)}/test-connection", json=fields)
+        result = await self._json("POST", f"providers/{quote(name)}/test-connection", "status", json=fields)
         if result["status"] == "failed":
             raise ProviderUnusable(result["message"])
         return tuple(warning["message"] for warning in result["result"]["diagnostics"]["warnings"])
 
-    async def _json(self, method: str, path: str, **body: Any) -> JsonObject:
-        """Return the JSON that the service sends. Raises ProviderUnusable with the message of a failed response."""
+    async def _json(self, method: str, path: str, field: str, **body: Any) -> JsonObject:
+        """Return the JSON that the service sends. `field`: one of its fields.
+
+        Raises ProviderUnusable, and BatchError if the service does not know a name in the path.
+        """
         try:
             response = await self._client.request(method, path, **body)
-            content: JsonObject = response.json()
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise ProviderUnusable(f"The service at {self._url} cannot be reached: {str(error).rstrip('.')}.") from None
-        except ValueError:
-            raise ProviderUnusable(f"The server at {self._url} is not a graphcap bridge.") from None
-        if response.status_code != _HTTP_OK:
-            raise ProviderUnusable(str(content.get("detail") or f"The service responded {response.status_code}."))
+        content = _content(response)
+        if _is_problem(content):
+            raise (BatchError if response.status_code == _HTTP_NOT_FOUND else ProviderUnusable)(content["detail"])
+        if response.status_code != _HTTP_OK or field not in content:
+            raise ProviderUnusable(
+                f"The server at {self._url} is not a graphcap bridge: it responded {response.status_code} to "
+                f"'{method} /{path}'."
+            )
         return content
 
     async def caption(self, data: bytes, fields: JsonObject, named: tuple[Perspective, ...], run: Run) -> list[Outcome]:
@@ -184,7 +192,7 @@ class OverHttp:
             files = {"image": ("image", data)}
             response = await self._client.post("perspectives/analyze", data={"request": request}, files=files)
             body, result = _read(response)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             kind = CallTimeout if isinstance(error, httpx2.TimeoutException) else Unreachable
             result = kind(f"The service at {self._url} did not respond: {type(error).__name__}.")
             body = problem_json(result)
@@ -197,17 +205,31 @@ class OverHttp:
 Engine = InProcess | OverHttp
 
 
-def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
-    """Return the body of a response, and the result of the call, from which the queue adapts its limits."""
+def _content(response: httpx2.Response) -> JsonObject:
+    """Return the JSON object of a response, {} if its content is anything else."""
     try:
-        body: JsonObject = response.json()
-        detail = str(body.get("detail", ""))
-    except (ValueError, AttributeError):
-        error = Unavailable(f"The service responded {response.status_code} without JSON.")
+        content = response.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_problem(content: JsonObject) -> bool:
+    return all(isinstance(content.get(name), str) for name in ("code", "detail"))
+
+
+def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
+    """Return the body of a response, and the result of the call, from which the queue adapts its limits.
+
+    A body that is neither results nor a problem is not the service's, but that of a proxy before it.
+    """
+    body = _content(response)
+    if not (_is_problem(body) or isinstance(body.get("results"), dict)):
+        error = Unavailable(f"The service responded {response.status_code} without captions or a problem.")
         return problem_json(error), error
     if response.status_code in _OVERLOADED:
         kind = RateLimited if response.status_code == 429 else Unavailable
-        return body, kind(detail, retry_after=body.get("retry_after"))
+        return body, kind(str(body.get("detail", "")), retry_after=body.get("retry_after"))
     return body, Completion("", "")
 
 

@@ -255,7 +255,8 @@ def _is_output(fs: AbstractFileSystem, path: str) -> bool:
 def _lines() -> list[str]:
     """Return the paths on standard input, one per line or separated by null characters (`find -print0`)."""
     content = sys.stdin.buffer.read()
-    return [os.fsdecode(line) for line in content.split(b"\0" if b"\0" in content else b"\n") if line.strip()]
+    names = content.split(b"\0") if b"\0" in content else content.replace(b"\r\n", b"\n").split(b"\n")
+    return [os.fsdecode(name) for name in names if name.strip()]
 
 
 def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:

@@ -29,12 +29,11 @@ Report = Callable[[object], None]
 
 
 class Ended(Exception):
-    """The run ends early. The text is one sentence. `rows`: the finished rows of the image."""
+    """The run ends early. The text is one sentence."""
 
     def __init__(self, end: End, reason: str) -> None:
         super().__init__(reason)
         self.end = end
-        self.rows: list[Row] = []
 
 
 class Outages:
@@ -50,14 +49,15 @@ class Outages:
         self,
         item: ImageItem,
         perspectives: tuple[Perspective, ...],
+        done: list[Row],
         report: Report | None = None,
         loaded: Loaded | None = None,
-    ) -> list[Row]:
+    ) -> None:
         """Caption an image; while the provider does not respond, wait and try again.
 
-        `report`: receives the stages of the image. Raises Ended if no image can succeed any more.
+        `done`: receives the finished rows, also before an interruption. `report`: receives the stages of the image.
+        Raises Ended if no image can succeed any more.
         """
-        done: list[Row] = []
         while perspectives:
             if self._is_paused and report is not None:
                 report(Progress(id="", perspective="", stage="retry"))
@@ -70,12 +70,7 @@ class Outages:
             down = {row.perspective for row in rows if row.failure and row.failure.code in _WAIT_FOR}
             done += [row for row in rows if row.perspective not in down]
             perspectives = tuple(each for each in perspectives if each.name in down)
-            try:
-                await self._judge(rows)
-            except Ended as ended:
-                ended.rows = done
-                raise
-        return done
+            await self._judge(rows)
 
     async def _judge(self, rows: list[Row]) -> None:
         """Pause or resume, depending on how the provider responded. Raises Ended if no image can succeed any more."""

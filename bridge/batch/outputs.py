@@ -204,11 +204,13 @@ def remove_failures_of_shards(folder: Folder) -> None:
 
 
 def _read_list(folder: Folder, name: str) -> list[Failure]:
-    """Read a list of failures. Raises BatchError if the file is not one of ours."""
+    """Read a list of failures. Raises BatchError if the file cannot be read or is not ours."""
     try:
         return [Failure(**json.loads(line)) for line in (folder.read(name) or b"").splitlines()]
     except (ValueError, TypeError):
         raise BatchError(f"'{folder.path(name)}' is not a list of failures. Remove it.") from None
+    except OSError as error:
+        raise BatchError(f"'{folder.path(name)}' cannot be read: {error.strerror or error}.") from None
 
 
 def _failures_of_shards(folder: Folder) -> list[str]:

@@ -7,8 +7,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from io import UnsupportedOperation
+from select import PIPE_BUF, select
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0
 _BAR_WIDTH = 60
+_POLL_SECONDS = 0.02
+"""Time between two attempts to write while a reader is slow."""
 _WAITS = {
     "": "free",
     "image": "loading an image",
@@ -100,22 +104,32 @@ async def follow(
     events: AsyncIterator[Event],
     summary: Summary,
     report: Report | None = None,
+    *,
+    stop: Callable[[], None],
     seconds: float = LINE_SECONDS,
     out: TextIO | None = None,
 ) -> None:
     """Read the events of a run until it ends. Show them, count them in `summary` and add them to `report`.
 
-    `seconds`: time between two lines if standard error is not a terminal. `out`: for the JSON, by default sys.stdout.
+    `stop`: ends the run after the calls in flight. `seconds`: time between two lines if standard error is not a
+    terminal. `out`: for the JSON, by default sys.stdout. If it cannot be written, the run is stopped, and the OSError
+    is raised after its end.
     """
-    display = Display(summary)
+    display, unwritable = Display(summary), None
     async with report or nullcontext(), _shown(display, seconds):
         async for event in events:
             summary.update(event)
             display.update(event)
-            if summary.options.json_events:
-                _print_json(event, out or sys.stdout)
+            if summary.options.json_events and unwritable is None:
+                try:
+                    await _print_json(event, out or sys.stdout)
+                except OSError as error:
+                    unwritable = error
+                    stop()
             if report is not None:
                 await report.add(event)
+    if unwritable is not None:
+        raise unwritable
 
 
 @asynccontextmanager
@@ -148,10 +162,22 @@ async def _print_lines(display: Display, seconds: float) -> None:
         sys.stderr.flush()
 
 
-def _print_json(event: Event, out: TextIO) -> None:
-    """Print an event in one line. Escapes keep file names that are not Unicode."""
-    out.write(f"{json.dumps({'type': type(event).__name__.lower(), **_fields(event)}, default=_fields)}\n")
-    out.flush()
+async def _print_json(event: Event, out: TextIO) -> None:
+    """Print an event in one line. Escapes keep file names that are not Unicode. A slow reader blocks no other task."""
+    line = f"{json.dumps({'type': type(event).__name__.lower(), **_fields(event)}, default=_fields)}\n"
+    for start in range(0, len(line), PIPE_BUF):
+        while not _is_writable(out):  # noqa: ASYNC110 (`add_writer` of uvloop makes the pipe non-blocking)
+            await asyncio.sleep(_POLL_SECONDS)
+        out.write(line[start : start + PIPE_BUF])
+        out.flush()
+
+
+def _is_writable(out: TextIO) -> bool:
+    """Return whether PIPE_BUF bytes can be written without waiting for a reader."""
+    try:
+        return bool(select([], [out], [], 0)[1])
+    except UnsupportedOperation:  # not a file
+        return True
 
 
 def _fields(value: Any) -> JsonObject:

@@ -142,10 +142,10 @@ class Captioner:
             async with self._room:
                 if captions.end or self._stopped.done():
                     return
+                rows = captions.rows[item.key] = []
                 try:
-                    captions.rows[item.key] = await self._outages.caption(item, perspectives)
+                    await self._outages.caption(item, perspectives, rows)
                 except Ended as ended:
-                    captions.rows[item.key] = ended.rows
                     captions.end = captions.end or (ended.end, str(ended))
 
         async with asyncio.TaskGroup() as group:

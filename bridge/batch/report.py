@@ -14,7 +14,7 @@ from hashlib import sha256
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Self
+from typing import IO, Self
 
 from bridge.batch.folder import BatchError
 from bridge.batch.models import Captioned, Event, Failed, ImageItem, Row
@@ -32,7 +32,29 @@ _BARS = 20
 _TOP_TAGS = 40
 _MAX_TEXT = 2000
 _PAGE = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+_GENERATOR = b'<meta name="generator" content="graphcap batch">'
+_START = 1000
+"""Bytes of a report that contain `_GENERATOR`."""
 _HEAD, _TAIL = _PAGE.split("<!-- rows -->")
+
+
+def new_file(report: Path) -> IO[bytes]:
+    """Return a temporary file beside a report. Raises BatchError if the report cannot be written there.
+
+    A report of an earlier run is replaced, any other file is not.
+    """
+    try:
+        if report.exists() and not (report.is_file() and _is_replaceable(report)):
+            raise BatchError(f"'{report}' is not a report, and is not replaced (--report). Name another file.")
+        return TemporaryFile(dir=report.parent)
+    except OSError as error:
+        raise BatchError(f"The report '{report}' cannot be written: {error.strerror} (--report).") from None
+
+
+def _is_replaceable(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(_START)
+    return not start or _GENERATOR in start
 
 
 class Report:
@@ -42,12 +64,7 @@ class Report:
         """`services`: must be open until the page is written. Raises BatchError."""
         self._summary, self._services = summary, services
         self._path = Path(summary.options.report)
-        if self._path.is_dir():
-            raise BatchError(f"The report '{self._path}' cannot be written: it is a folder (--report).")
-        try:
-            self._entries = TemporaryFile(dir=self._path.parent)  # noqa: SIM115 (closed in __aexit__)
-        except OSError as error:
-            raise BatchError(f"The report '{self._path}' cannot be written: {error.strerror} (--report).") from None
+        self._entries = new_file(self._path)
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lengths: Counter[int] = Counter()
@@ -65,8 +82,11 @@ class Report:
             task.add_done_callback(self._tasks.discard)
 
     async def __aexit__(self, *_: object) -> None:
-        """Write the page, also after an interruption. If that fails, the summary says so."""
+        """Write the page, also after an interruption, if the run started. If that fails, the summary says so."""
         await asyncio.gather(*self._tasks)
+        if self._summary.started is None:
+            self._entries.close()
+            return
         temporary = self._path.with_name(f".{self._path.name}.tmp")
         try:
             with self._entries, temporary.open("wb") as file:

@@ -72,6 +72,8 @@ def _skip(
     row, keeps_text = entry.row(), "txt" in every and "txt" not in missing
     if not keeps_text and _has_request(entry, item, perspective, job):
         row, skipped = _with_text(row, item, perspective, job), replace(skipped, outdated=is_of_another)
+    if not keeps_text and job.requires_text and not row.text:
+        return Decision(missing)
     return Decision(missing, row, replace(skipped, restored=True))
 
 
@@ -82,9 +84,11 @@ def _from_index(
     existing, key, name = job.options.existing, item.key, perspective.name
     every, is_changed = tuple(outputs.sidecars(key, name)), _differs(entry, item, perspective, job)
     row = _with_text(entry.row(), item, perspective, job)
+    if job.requires_text and not row.text:
+        return Decision(every)
     formats = missing
     if existing in ("append", "prepend"):
-        is_there = row.text in outputs.text(key, name)
+        is_there = not row.text or f", {row.text}, " in f", {outputs.text(key, name)}, "
         formats = tuple(each for each in missing if each != "txt") if is_there else every
     elif existing == "overwrite" or (existing == "stale" and (is_changed or entry.earlier)):
         # A crash may have left the sidecars of the earlier row.

@@ -65,6 +65,11 @@ class Job:
         """Return a text that changes with the request, the image and the options of the text."""
         return f"{self.request_key(image, perspective)}-{image_digest}-{self.text_key}"
 
+    @property
+    def requires_text(self) -> bool:
+        """Return whether captions with an empty text are failures. Trainers do not read empty files."""
+        return bool(self.options.text.trainer)
+
     def text(self, perspective: str, caption: JsonObject) -> str:
         """Return a caption as text, in the format of the batch's options."""
         return self.writers[perspective].write(caption["result"]).encode("utf-8", "replace").decode()
@@ -151,6 +156,10 @@ def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outc
     row = Row(image.key, perspective.name, **counts)
     if "result" not in body:
         return replace(row, failure=Failure(image.key, body["code"], body["detail"], outcome.attempts))
+    text = job.text(perspective.name, body)
+    if job.requires_text and not text:
+        failure = Failure(image.key, "empty_caption", "The text of the caption is empty.", outcome.attempts)
+        return replace(row, failure=failure)
     provenance = {
         "perspective_digest": perspective.digest,
         "sha256": digest,
@@ -161,7 +170,7 @@ def _row(image: ImageItem, job: Job, perspective: Perspective, digest: str, outc
         row,
         content_key=job.content_key(image, perspective, digest),
         version=image.version,
-        text=job.text(perspective.name, body),
+        text=text,
         caption={**body, "provenance": provenance},
     )
 

@@ -179,13 +179,17 @@ class Batch:
         return await self._caption(item, requested, loaded, number)
 
     async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
-        """Caption an image, and return its rows. Raises Ended and OSError."""
-        report = partial(self._report, number)
+        """Caption an image, and return its rows. If the run ends before, store them. Raises Ended and OSError."""
+        rows: list[Row] = []
+        done: list[Done] = [(item, requested, rows)]
         try:
-            return [(item, requested, await self._outages.caption(item, tuple(requested), report, loaded))]
-        except Ended as ended:
-            await self._record([(item, requested, ended.rows)])
+            await self._outages.caption(item, tuple(requested), rows, partial(self._report, number), loaded)
+        except (Ended, asyncio.CancelledError):
+            if rows:
+                self._stages[number] = {"": _STORING}
+                await self._record(done)
             raise
+        return done
 
     async def _record(self, done: list[Done]) -> None:
         """Store the rows of images, and report them. Raises Ended and OSError."""

@@ -58,7 +58,7 @@ async def prepared(options: Options, services: Services) -> AsyncIterator[Prepar
     """
     parse_request(CaptionOptions, options.request)
     async with open_job(options, services) as job:
-        listing = await to_thread.run_sync(list_images, options, job.perspectives)
+        listing = await to_thread.run_sync(list_images, options, job.perspectives, abandon_on_cancel=True)
         folder = _output_folder(options, listing)
         outputs = Outputs(folder, options, tuple(each.name for each in job.perspectives))
         await to_thread.run_sync(outputs.check, listing.items)

@@ -27,6 +27,7 @@ _REMEDIES = {
     "blocked": "Caption blocked images with another provider (--provider), for example a local one.",
     "answer_invalid": "Use a larger model or a simpler perspective if many answers are invalid.",
     "answer_truncated": "Raise --max-tokens if many answers are truncated.",
+    "empty_caption": "Check --template, --replace and --drop-tags if many texts are empty.",
     "context_too_long": "Use a model with a longer context, or a smaller --resize-resolution.",
 }
 

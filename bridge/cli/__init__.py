@@ -71,6 +71,9 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code. `arguments`: the words of the command, by default sys.argv[1:]."""
+    # Streams that are closed would be None, and their numbers would go to the first files that are opened.
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    sys.stdin, sys.stdout, sys.stderr = (each or os.fdopen(os.open(os.devnull, os.O_RDWR), "r+") for each in streams)
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build(next((word for word in words if word in COMMANDS), None))
     options, unknown = parser.parse_known_args(words)
@@ -83,12 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"bridge.cli.{options.command}")
     try:
         code: int = module.run(options)
-        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:  # without dup2, Python would fail to write it again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and not code:
+                code = 1
+                if not isinstance(error, BrokenPipeError):
+                    print(f"graphcap: Standard output cannot be written: {error.strerror}.", file=sys.stderr)
     return code
 
 

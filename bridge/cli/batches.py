@@ -8,16 +8,19 @@ import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import fields
+from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 import uvloop
+from anyio import to_thread
 
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.options import Options, RayOptions, TextOptions
 from bridge.batch.progress import follow
 from bridge.batch.ray_cluster import connect, exit_if_connected
-from bridge.batch.report import Report
+from bridge.batch.report import Report, new_file
 from bridge.batch.rows import settings_for
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared, preview
@@ -36,9 +39,11 @@ from bridge.cli.common import (
     load_settings,
     perspective_file,
     print_line,
+    print_note,
     with_services,
 )
 from bridge.cli.models import ensure_downloaded
+from providers.call import fits_header
 
 KEY_VARIABLE = "GRAPHCAP_API_KEY"
 
@@ -58,14 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     async def command(services: Services) -> int:
         if not (options.url or options.dry_run):
             target = services.targets.resolve(parse_request(CaptionOptions, options.request))
-            await asyncio.to_thread(ensure_downloaded, target, is_confirmed=arguments.yes)
+            ensure = partial(ensure_downloaded, target, is_confirmed=arguments.yes)
+            await to_thread.run_sync(ensure, abandon_on_cancel=True)
         return await _run(options, services)
 
     try:
         limit = options.concurrency
         code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt:  # before the run: do not wait for the thread that lists the images
+        os._exit(INTERRUPTED)
     exit_if_connected(code)
     return code
 
@@ -89,19 +95,26 @@ def _options(arguments: argparse.Namespace) -> Options:
             "--api-key is the key of a running service, and requires --url. The key of a provider is read from the "
             "environment."
         )
+    api_key = (arguments.api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+    if arguments.url and not fits_header(api_key):
+        raise ValueError(
+            f"The API key of the service contains characters that no key has. Check --api-key or {KEY_VARIABLE}."
+        )
     return Options(
         perspectives=tuple(perspective_file(name) for name in arguments.perspective or [DEFAULT_PERSPECTIVE]),
         request=request_fields(arguments),
         text=TextOptions(**values(TextOptions)),
         ray=ray if arguments.engine == "ray" else None,
         inputs=tuple(arguments.inputs),
-        **values(Options) | {"api_key": arguments.api_key or os.environ.get(KEY_VARIABLE, "")},
+        **values(Options) | {"api_key": api_key},
     )
 
 
 async def _run(options: Options, services: Services) -> int:
     out = None if sys.stdout.isatty() else sys.stdout  # on a terminal, the display writes the events above itself
     try:
+        if options.report:
+            new_file(Path(options.report)).close()
         async with prepared(options, services) as batch:
             for warning in batch.warnings:
                 print_line(warning, "yellow")
@@ -118,6 +131,8 @@ async def _run(options: Options, services: Services) -> int:
     except ProviderUnusable as error:
         print_line(str(error), "red")
         return PROVIDER
+    except BrokenPipeError:
+        return FAILED
     except (BatchError, OSError) as error:
         print_line(str(error), "red")
         return USAGE if isinstance(error, BatchError) else FAILED
@@ -131,26 +146,28 @@ async def _follow(batch: Batch, options: Options, services: Services, out: TextI
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signals.append(signal.SIGHUP)
+
     def on_signal(action: Callable[[], object]) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.add_signal_handler(number, action)
 
     def interrupt() -> None:
         on_signal(task.cancel)
-        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
         batch.stop()
+        print_line("Finishing the calls in flight. Interrupt again to stop at once.", "yellow")
 
     on_signal(interrupt)
     summary = Summary(options)
     report = Report(summary, services) if options.report else None
     try:
         async with aclosing(batch.events()) as events:
-            await follow(events, summary, report, out=out)
+            await follow(events, summary, report, stop=batch.stop, out=out)
     except asyncio.CancelledError:
         return INTERRUPTED
-    for line in summary.lines():
-        print(line, file=sys.stderr)
-    if report is not None:
-        print(f"Report: {options.report}", file=sys.stderr)
+    lines = [*summary.lines(), *([f"Report: {options.report}"] if report else [])]
+    print_note("\n".join(lines))
     assert summary.finished is not None
     return summary.finished.exit_code

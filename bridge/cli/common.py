@@ -121,7 +121,13 @@ def print_error(error: Exception, run: "Run | None" = None, *, as_json: bool = F
 
 def print_line(sentence: str, style: str) -> None:
     """Print a sentence on standard error. The name of the program comes first, in a colour."""
-    print(f"{paint('graphcap:', style, sys.stderr)} {sentence}", file=sys.stderr)
+    print_note(f"{paint('graphcap:', style, sys.stderr)} {sentence}")
+
+
+def print_note(text: str) -> None:
+    """Print text on standard error. If standard error is closed, the text is lost, and the command goes on."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def print_json(value: Any, stream: Any = None) -> None:

@@ -173,7 +173,7 @@ class Dispatcher:
             endpoints = tuple(endpoint for endpoint in endpoints if endpoint.name == target.endpoint)
         if not target.own_key:
             return Route(queue, endpoints)
-        key_id = hmac.digest(self._secret, target.credentials.api_key.encode(), "sha256").hex()
+        key_id = hmac.digest(self._secret, target.credentials.api_key.encode("utf-8", "surrogatepass"), "sha256").hex()
         return Route(queue, endpoints, target.credentials, key_id)
 
     def _new_caller_queue(self, kind: str, base_url: str) -> ProviderQueue:

@@ -36,6 +36,7 @@ def started(
         command,
         cwd=cwd,
         env={**clean_environment(), **environment},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

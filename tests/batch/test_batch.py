@@ -184,6 +184,27 @@ def test_another_image_with_the_same_name(batch: Graphcap, vllm_server: OpenAISe
     assert len(vllm_server.calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("existing", "content", "written"),
+    [
+        ("append", "a alt_texture", "a alt_texture, a alt_text"),
+        ("prepend", "no a alt_text", "a alt_text, no a alt_text"),
+        ("append", "by hand, a alt_text, words", "by hand, a alt_text, words"),
+        ("append", "a alt_text", "a alt_text"),
+    ],
+)
+def test_a_text_is_added_unless_the_sidecar_has_it(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, existing: str, content: str, written: str
+) -> None:
+    """A part of other words does not count."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--existing", existing)
+    assert batch(*options).code == 0
+    (tmp_path / "a.txt").write_text(content)
+    assert batch(*options).code == 0
+    assert (len(vllm_server.calls), (tmp_path / "a.txt").read_text()) == (1, written)
+
+
 @pytest.mark.slow
 def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
@@ -271,7 +292,7 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
         ((tmp_path / "*.jpg",), b"", {"a", "b", "name[1]"}),
         ((tmp_path / "**" / "*.jpg",), b"", {"a", "b", "name[1]", "sub/c"}),
         ((tmp_path / "name[1].jpg", tmp_path / "sub"), b"", {"name[1]", "sub/c"}),
-        (("-",), f"{tmp_path}/a.jpg\n{tmp_path}/sub/c.jpg\n".encode(), {"a", "sub/c"}),
+        (("-",), f"{tmp_path}/a.jpg\r\n{tmp_path}/sub/c.jpg".encode(), {"a", "sub/c"}),
         (("-",), f"{tmp_path}/a.jpg\0{tmp_path}/b.jpg\0".encode(), {"a", "b"}),
         ((manifest,), b"", {"sub/c"}),
         ((tmp_path, "--limit", "2"), b"", {"a", "b"}),
@@ -425,13 +446,30 @@ def test_two_shards_are_one_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_
 
 def test_several_perspectives_share_one_image(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg")
-    options = ("-p", "training_tags", "--out", "txt", "hf-metadata")
+    options = ("-p", "training_tags", "--out", "txt", "hf-metadata", "--trigger", "ohwx")
     assert "does not read" not in batch(tmp_path, *at(vllm_server), "--for", "kohya", "--dry-run").err
     result = batch(tmp_path, *at(vllm_server), *options, "--for", "kohya")
     assert (result.code, result.err.count("kohya does not read 'a.training_tags.txt'")) == (0, 1)
     assert files(tmp_path) == {"a.alt_text.txt", "a.training_tags.txt", "metadata.jsonl"}
     assert lines(tmp_path / "metadata.jsonl")[0].keys() == {"file_name", "alt_text", "training_tags"}
     assert len(vllm_server.calls) == 2
+
+
+@pytest.mark.parametrize("first", [(), ("--for", "kohya")])
+def test_a_trainer_gets_no_empty_file(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, first: tuple[str, ...]
+) -> None:
+    """Also if the empty text comes from the index."""
+    photos(tmp_path, "a.jpg")
+    options = (tmp_path, *at(vllm_server), "--drop-tags", "a alt_text")
+    assert batch(*options, *first).code == (3 if first else 0)
+    (tmp_path / "a.txt").unlink(missing_ok=True)
+    result = batch(*options, "--for", "kohya")
+    assert (result.code, "Check --template" in result.err) == (3, True), result.err
+    assert files(tmp_path) == {"failures.jsonl"}
+    assert [row["code"] for row in lines(tmp_path / "failures.jsonl")] == ["empty_caption"]
+    assert batch(*options[:-2], "--for", "kohya").code == 0
+    assert files(tmp_path) == {"a.txt"}
 
 
 MISTAKES = [
@@ -454,6 +492,8 @@ MISTAKES = [
     (("--ext", ".JPG"), "", "cannot have the extension '.JPG'"),
     (("--ext", "jsonl"), "", "cannot have the extension '.jsonl'"),
     (("--ext", "../x"), "", "contains a slash"),
+    (("--report", "TMP/text/a.txt", "--dry-run"), "", "a.txt' is not a report"),
+    (("--report", "TMP/report.html"), "locked", "Another run writes to"),
     (("--give-up-after", "nan"), "", "'nan' is not a number of seconds"),
     (("--output-dir", "az://out"), "", "requires a package: Install adlfs"),
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
@@ -462,6 +502,7 @@ MISTAKES = [
     (("--out", "txt", "json", "--ext", ".p.json"), "formats", "a.jpg and a.p.jpg"),
     ((), "list.jsonl", "'size'"),
     ((), "text", "There is no image"),
+    ((), "folder", "failures.jsonl' cannot be read: Is a directory."),
     ((), "locked", "Another run writes to"),
 ]
 
@@ -474,10 +515,11 @@ def test_a_mistake_is_one_sentence_before_the_first_call(
     photos(tmp_path, "formats/a.jpg", "formats/a.p.jpg")
     (tmp_path / "labels/metadata.jsonl").write_text("{}")
     (tmp_path / "labels/.graphcap.jsonl").touch()
+    (photos(tmp_path / "folder", "a.jpg") / "failures.jsonl").mkdir()
     (tmp_path / "list.jsonl").write_text('{"image": "fine/a.jpg", "size": 3}\n')
     with (tmp_path / "locked/.graphcap.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = batch(tmp_path / (place or "fine"), *options)
+        result = batch(tmp_path / (place or "fine"), *(option.replace("TMP", str(tmp_path)) for option in options))
     assert (result.code, sentence in result.err) == (4 if {"--url", "local"} & set(options) else 2, True), result.err
     theirs = {"locked/.graphcap.lock", "labels/metadata.jsonl", "labels/.graphcap.jsonl"}
     assert files(tmp_path) == {"twins/a.png", "text/a.txt", "list.jsonl", *theirs}
@@ -604,15 +646,17 @@ def test_a_run_pauses_with_a_provider_and_gives_up(batch: Graphcap, vllm_server:
     assert files(tmp_path) == {"a.txt", "b.txt"}
 
 
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize(("number", "signals"), [(signal.SIGINT, 1), (signal.SIGHUP, 1), (signal.SIGINT, 2)])
 @pytest.mark.slow
-def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tmp_path: Path, signals: int) -> None:
+def test_an_interrupt_finishes_the_calls_in_flight(
+    vllm_server: OpenAIServer, tmp_path: Path, number: signal.Signals, signals: int
+) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
     vllm_server.default = b.Hold()
     with started(tmp_path, *at(vllm_server), "--concurrency", "3") as process:
         vllm_server.wait_for_calls(3)
         for _ in range(signals):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             assert process.stderr is not None
             if signals == 2:
                 process.stderr.readline()
@@ -625,6 +669,59 @@ def test_an_interrupt_finishes_the_calls_in_flight(vllm_server: OpenAIServer, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [("--json",), ("--dry-run",)])
+def test_a_reader_that_ends(vllm_server: OpenAIServer, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """As after `| head -1`, the calls in flight are finished, and nothing is printed."""
+    photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
+    vllm_server.default = b.Hold()
+    context = "A long line. " * 9_000  # three of them do not fit into a pipe
+    with started(tmp_path, *at(vllm_server), "--concurrency", "3", "--context", context, *options) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        if "--json" in options:
+            vllm_server.wait_for_calls(3)
+        process.stdout.close()
+        vllm_server.release()
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    sidecars = len(files(tmp_path))
+    assert sidecars == len(vllm_server.calls)
+    assert (3 <= sidecars < 20) == ("--json" in options)
+
+
+@pytest.mark.slow
+def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    with started(tmp_path, *at(vllm_server)) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 0
+    assert files(tmp_path) == {"a.txt", "b.txt"}
+
+
+@pytest.mark.slow
+def test_a_run_without_standard_streams(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    closed = ("sh", "-c", '"$@" <&- >&- 2>&-', "sh")
+    with started(tmp_path, *at(vllm_server), "--json", before=closed) as process:
+        assert process.wait(60) == 0
+    assert files(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_wait_for_a_list() -> None:
+    with started("-") as process:
+        assert process.stdin is not None
+        process.stdin.write("\n" * 100_000)  # more than a pipe holds: the command reads
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.slow
 def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
     vllm_server.reply(b.Answer())  # for one perspective of an image whose other one waits for the provider
@@ -634,6 +731,7 @@ def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Pat
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+    assert len(files(tmp_path)) == 1
 
 
 def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from bridge.batch.models import ImageItem, Row
 from bridge.batch.options import Options
 from bridge.captioning.services import open_services
 from bridge.settings import load
+from perspectives import catalog
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
 from tests.local.hub import Hub
 from tests.servers import OpenAIServer
@@ -101,12 +102,64 @@ def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, t
         assert (wrong.code, "API key" in wrong.err) == (4, True)
         unknown = batch(*options, "--provider", "opnai", GRAPHCAP_API_KEY="secret-key-1")
         assert (unknown.code, "Its providers: " in unknown.err) == (2, True)
+        unknown = batch(tmp_path, "--url", service.url, "-p", "alt_txt", GRAPHCAP_API_KEY="secret-key-1")
+        assert (unknown.code, "alt_txt" in unknown.err) == (2, True)
         assert not vllm_server.calls
-        result = batch(*options, GRAPHCAP_API_KEY="secret-key-1")
+        result = batch(*options, GRAPHCAP_API_KEY="secret-key-1\r\n")
     assert result.code == 3, result.err
     codes = Counter(line["code"] for line in lines(tmp_path / "failures.jsonl"))
     assert codes == {"refused": 1, "invalid_image": 1}
     assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
+
+
+@pytest.mark.parametrize("key", ["secret-key-1\n2", "schlüssel", "\udcffkey"])
+def test_a_key_that_no_header_can_contain_is_not_shown(batch: Graphcap, tmp_path: Path, key: str) -> None:
+    photos(tmp_path, "a.jpg")
+    result = batch(tmp_path, "--url", "http://127.0.0.1:9", GRAPHCAP_API_KEY=key)
+    assert (result.code, "contains characters that no key has" in result.err) == (2, True)
+    assert key[:9] not in result.err
+    options = ("--base-url", "http://127.0.0.1:9", "--model", "tiny-vision")
+    result = batch(tmp_path, *options, GRAPHCAP_PROVIDER_KEY=key)
+    assert (result.code, "contains characters that no key has" in result.err) == (4, True)
+
+
+class FixedHandler(Handler):
+    """Sends `response` of its server to every request: a status, and the value of the JSON body."""
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        status, body = self.server.response
+        self.reply(status, json.dumps(body).encode())
+
+    do_POST = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (502, {"message": "Bad gateway"}),
+        (503, {"error": "no upstream"}),
+        (404, {"detail": "Not Found"}),
+        (200, []),
+        (200, {"results": []}),
+        (500, {"code": 500, "detail": None}),
+    ],
+)
+def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int, body: Any) -> None:
+    """Before the first call, it is a mistake in the address. During the run, it is an outage."""
+    photos(tmp_path, "a.jpg")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(catalog.load([catalog.LIBRARY]).get("training_tags").to_wire()))
+    with LoopbackServer(FixedHandler) as server:
+        server.response = status, body
+        command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p")
+        result = graphcap(*command, "alt_text")
+        assert (result.code, f"{server.url} is not a graphcap bridge" in result.err) == (4, True), result.err
+        unchecked = ("--base-url", "http://127.0.0.1:9", "--give-up-after", "0", "--json")
+        result = graphcap(*command, own, *unchecked)
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, types.count("paused"), types[-1]) == (4, 1, "finished"), result.err
+    assert f"responded {status} without captions" in result.err
 
 
 class Priced(LoopbackServer):

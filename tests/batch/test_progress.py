@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
+from array import array
 from collections.abc import AsyncIterator
 from select import select
 from time import monotonic
@@ -46,7 +48,7 @@ async def events():
         yield Captioned(Row(f"{number}.jpg", "p", text=text, attempts=1, input_tokens=1200))
     yield Finished(Totals(number))
 
-asyncio.run(follow(events(), Summary(Options((), (), json_events="--json" in sys.argv)), seconds=0.01))
+asyncio.run(follow(events(), Summary(Options((), (), json_events="--json" in sys.argv)), stop=exit, seconds=0.01))
 """
 
 
@@ -173,7 +175,38 @@ async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
 
     summary = Summary(Options((), (), json_events=True))
     out = sys.stdout
-    await follow(events(), summary, seconds=0.001)
+    await follow(events(), summary, stop=sys.exit, seconds=0.001)
     assert sys.stdout is out
     assert summary.finished is not None
     assert next(line for line in printed.splitlines() if "1 of 4" in line).count("images/s") == 1
+
+
+async def test_a_reader_that_pauses_blocks_no_other_task() -> None:
+    source, target = os.pipe()
+    resumed = threading.Event()
+
+    def read() -> tuple[bool, str]:
+        is_resumed = resumed.wait(GUARD)
+        with os.fdopen(source) as file:
+            return is_resumed, file.read()
+
+    async def events() -> AsyncIterator[Event]:
+        yield Started(1, 1, ("a",), "", 1)
+        yield Captioned(Row("a.jpg", "a", text="x" * 200_000))
+        yield Finished(Totals(1))
+
+    async def run() -> None:
+        with os.fdopen(target, "w") as out:
+            await follow(events(), Summary(Options((), (), json_events=True)), stop=sys.exit, out=out)
+
+    reader, writer = asyncio.create_task(asyncio.to_thread(read)), asyncio.create_task(run())
+    waiting = array("i", [0])
+    while waiting[0] < 50_000:
+        await asyncio.sleep(0)
+        fcntl.ioctl(source, termios.FIONREAD, waiting)
+    resumed.set()
+    await writer
+    is_resumed, text = await reader
+    assert is_resumed
+    _, captioned, _ = map(json.loads, text.splitlines())
+    assert captioned["row"]["text"] == "x" * 200_000

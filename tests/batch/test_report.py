@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(folder: Path, images: int, photo: bytes) -> Summary:
 
     async def watch() -> None:
         async with open_services(Settings(provider="builtin")) as services:
-            await follow(events(images, image), summary, Report(summary, services))
+            await follow(events(images, image), summary, Report(summary, services), stop=sys.exit)
 
     asyncio.run(watch())
     return summary
@@ -107,7 +108,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, photo: bytes) -> None:
     with pytest.raises(BatchError, match=r"report.html' cannot be written: No such file or directory \(--report\)"):
         run(tmp_path / "missing", 0, photo)
     (tmp_path / "folder/report.html").mkdir(parents=True)
-    with pytest.raises(BatchError, match="it is a folder"):
+    with pytest.raises(BatchError, match="is not a report, and is not replaced"):
         run(tmp_path / "folder", 0, photo)
     (tmp_path / ".report.html.tmp").mkdir()
     summary = run(tmp_path, 2, photo)
