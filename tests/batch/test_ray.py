@@ -217,9 +217,10 @@ def test_from_a_bucket_to_a_bucket_though_a_node_dies(
     assert len(server.calls) == 25
     run_though_a_node_dies(cluster, server, *arguments, **s3)
     fs.get("there/out", str(tmp_path), recursive=True)
-    rows = {name: text for name, text in whole.items() if name.endswith(".jsonl")}
-    assert content(tmp_path / "out") == rows
-    assert len({row["file_name"] for row in rows["captions.jsonl"]}) == len(rows["captions.jsonl"]) == _IMAGES
+    expected = {name: text for name, text in whole.items() if name.endswith((".jsonl", ".tables"))}
+    assert content(tmp_path / "out") == expected
+    rows = expected["captions.jsonl"]
+    assert len({row["file_name"] for row in rows}) == len(rows) == _IMAGES
     assert cluster.logs_with(secret) == []
 
 
