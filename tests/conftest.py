@@ -18,7 +18,7 @@ from providers.pool import Pool
 from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
 from tests.contract.target import Target, target
-from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
+from tests.servers import OllamaServer, OpenAIServer, RecordingServer, WireServer
 from tests.service import AMBIENT, ROOT, WORKSPACE, Service
 
 LEAKS = pytest.StashKey[list[str]]()
@@ -177,7 +177,7 @@ def ollama_server() -> Iterator[OllamaServer]:
 
 
 @pytest.fixture
-def trap() -> Iterator[TrapServer]:
+def trap() -> Iterator[RecordingServer]:
     """A stranger's address."""
-    with TrapServer() as server:
+    with RecordingServer() as server:
         yield server

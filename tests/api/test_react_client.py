@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.streams import HANG_GUARD, KEY
 from tests.contract.kinds import OF_KIND, Kind
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 from tests.servers import behaviours as b
 from tests.service import Service
 
@@ -200,11 +200,11 @@ def test_options_nested_without_a_provider_config(client: Client) -> None:
 
 
 def test_paths_outside_the_workspace_are_rejected(client: Client) -> None:
-    with TrapServer() as trap:
+    with RecordingServer() as trap:
         for path in ("/etc/passwd", "/../../etc/passwd", "/datasets/../../README.md"):
             body = screen_request(config(OF_KIND["openai"], trap.url), "m", image_path=f"/workspace{path}")
             assert client.post(FROM_PATH, body).status_code in (403, 404)
-        assert trap.untouched
+        assert trap.not_called
 
 
 def connection(client: Client, name: str, body: dict[str, Any]) -> dict[str, Any]:

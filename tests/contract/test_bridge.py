@@ -15,7 +15,7 @@ from tests.api import streams
 from tests.api.streams import GOOD, KEY, PHOTO, inline
 from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind, only
 from tests.contract.schemas import PLAIN, RICH
-from tests.servers import WireServer, observed
+from tests.servers import WireServer, recorded_errors
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.servers.instances import instance
@@ -215,15 +215,15 @@ def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge
 @pytest.mark.parametrize(
     ("observation", "status", "code", "calls"),
     [
-        (observed.LLAMA_NO_VISION, 422, "model_without_vision", 1),
-        (observed.OPENROUTER_NO_VISION, 422, "model_without_vision", 1),
-        (observed.LLAMA_UNPARSABLE, 502, "answer_invalid", 3),
-        (observed.LLAMA_PYTHON_CONTEXT, 422, "context_too_long", 1),
-        (observed.LITELLM_NO_KEY, 502, "provider_auth", 1),
-        (observed.LITELLM_WRONG_KEY, 502, "provider_auth", 1),
-        (observed.TRANSFORMERS_PINNED, 404, "unknown_model", 1),
-        (observed.VLLM_PROCESSOR, 422, "invalid_image", 1),
-        (observed.VLLM_MAX_TOKENS, 422, "invalid_request", 1),
+        (recorded_errors.LLAMA_NO_VISION, 422, "model_without_vision", 1),
+        (recorded_errors.OPENROUTER_NO_VISION, 422, "model_without_vision", 1),
+        (recorded_errors.LLAMA_UNPARSABLE, 502, "answer_invalid", 3),
+        (recorded_errors.LLAMA_PYTHON_CONTEXT, 422, "context_too_long", 1),
+        (recorded_errors.LITELLM_NO_KEY, 502, "provider_auth", 1),
+        (recorded_errors.LITELLM_WRONG_KEY, 502, "provider_auth", 1),
+        (recorded_errors.TRANSFORMERS_PINNED, 404, "unknown_model", 1),
+        (recorded_errors.VLLM_PROCESSOR, 422, "invalid_image", 1),
+        (recorded_errors.VLLM_MAX_TOKENS, 422, "invalid_request", 1),
     ],
 )
 def test_a_cause_that_the_server_names_is_reported_as_such(
@@ -245,7 +245,7 @@ def test_json_object_carries_the_schema(bridge: Bridge) -> None:
 @only("vllm")
 def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(bridge: Bridge) -> None:
     """Row 9."""
-    bridge.server.default = observed.UNEXPLAINED
+    bridge.server.default = recorded_errors.UNEXPLAINED
     problem = bridge.post().json()
     assert [attempt["provider_message"] for attempt in problem["attempts"]] == ["Bad request"] * 2
     assert 'The provider\'s message: "Bad request".' in problem["detail"]

@@ -10,7 +10,7 @@ from providers import registry
 from tests.contract.kinds import KINDS, OF_KIND, Kind
 from tests.contract.schemas import PLAIN
 from tests.contract.test_secrets import AMBIENT, VARIABLES
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 from tests.service import Service
 
 READ_BY_SDKS = [name for name, value in VARIABLES.items() if value == AMBIENT]
@@ -55,7 +55,7 @@ def ask_everywhere(service: Service, kind: Kind, config: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("kind", BY_KIND, ids=lambda kind: kind.id)
-def test_no_configured_key_reaches_a_callers_address(service: Service, trap: TrapServer, kind: Kind) -> None:
+def test_no_configured_key_reaches_a_callers_address(service: Service, trap: RecordingServer, kind: Kind) -> None:
     """Whether the caller's key is absent, null, empty, or its own."""
     config = {"kind": kind.kind, "base_url": trap.url}
     responses = ask_everywhere(service, kind, config)
@@ -73,7 +73,7 @@ def test_no_configured_key_reaches_a_callers_address(service: Service, trap: Tra
 @pytest.mark.slow
 def test_a_configured_key_is_used_where_it_belongs() -> None:
     """Otherwise the tests above would also pass on a service that reads no key at all."""
-    with TrapServer() as trap, Service(OPENAI_API_KEY="key-of-openai", OPENAI_BASE_URL=trap.url) as service:
+    with RecordingServer() as trap, Service(OPENAI_API_KEY="key-of-openai", OPENAI_BASE_URL=trap.url) as service:
         config = {"kind": "openai", "base_url": f"{trap.url}/v1", "api_key": ""}
         for body in (caption(config), {**caption({}), "provider_config": None, "provider": "openai"}):
             post(service, "perspectives/caption", body)

@@ -14,7 +14,7 @@ from tests.contract.kinds import EVERY_KIND, Kind
 from tests.contract.target import Target, target
 from tests.contract.target import check as check_client
 from tests.servers import behaviours as b
-from tests.servers import observed
+from tests.servers import recorded_errors
 
 
 async def check(to: Target, model: str = "", key: str | None = None) -> Check:
@@ -59,7 +59,7 @@ async def test_a_check_with_a_model_calls_it_with_an_image_and_a_schema(to: Targ
 
 async def test_a_model_without_vision_fails_the_check(to: Target) -> None:
     """Issue 10, row 13."""
-    to.server.reply(observed.LLAMA_NO_VISION)
+    to.server.reply(recorded_errors.LLAMA_NO_VISION)
     result = await check(to, to.server.models[0])
     assert last_error(result).startswith("This model takes no images")
     assert result.images is False

@@ -12,7 +12,7 @@ from providers.pool import Pool
 from providers.registry import client
 from tests.contract.kinds import Kind
 from tests.contract.target import Target, target
-from tests.servers import TrapServer, WireServer, tls
+from tests.servers import RecordingServer, WireServer, tls
 from tests.servers import behaviours as b
 
 SHORT = 1.0
@@ -84,10 +84,10 @@ async def test_bytes_that_are_not_text(to: Target, streamed: bool) -> None:
     completion.text.encode()  # no half characters
 
 
-async def test_a_redirect_is_not_followed(to: Target, streamed: bool, trap: TrapServer) -> None:
+async def test_a_redirect_is_not_followed(to: Target, streamed: bool, trap: RecordingServer) -> None:
     to.server.reply(b.Redirect(trap.url + "/elsewhere"))
     assert type(await to.failure(streamed)) is errors.WrongPath
-    assert trap.untouched
+    assert trap.not_called
 
 
 async def test_no_server(kind: Kind, to: Target, pool: Pool, streamed: bool, self_signed: ssl.SSLContext) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.servers.limited import LimitedServer
+from tests.servers.rate_limited import RateLimitedServer
 from tests.service import Service, until
 
 
@@ -22,11 +22,11 @@ class Running:
     service: Service
     a: OpenAIServer
     b: OpenAIServer
-    limited: LimitedServer
-    silent: LimitedServer
+    limited: RateLimitedServer
+    silent: RateLimitedServer
 
 
-def toml(a: OpenAIServer, other: OpenAIServer, limited: LimitedServer, silent: LimitedServer) -> str:
+def toml(a: OpenAIServer, other: OpenAIServer, limited: RateLimitedServer, silent: RateLimitedServer) -> str:
     first, second = f'{{ base_url = "{a.url}", name = "a" }}', f'{{ base_url = "{other.url}", name = "b" }}'
     turns = '"round_robin"'
     return "".join(
@@ -47,7 +47,7 @@ def toml(a: OpenAIServer, other: OpenAIServer, limited: LimitedServer, silent: L
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # Windows that are long for a call and short for a test.
-    limited, silent = LimitedServer(2, 0.4), LimitedServer(4, 0.6, announces=False)
+    limited, silent = RateLimitedServer(2, 0.4), RateLimitedServer(4, 0.6, announces=False)
     with servers(2) as (a, other), limited, silent:
         text = toml(a, other, limited, silent)
         environment = {"GRAPHCAP_MAX_QUEUE": "4", "GRAPHCAP_TIMEOUT": "60"}
@@ -121,7 +121,7 @@ async def test_the_queue_is_bounded_and_admits_callers_in_turn(running: Running)
 
 @pytest.mark.parametrize("name", ["limited", "silent"])
 async def test_the_limits_of_a_server_cost_no_caption(running: Running, name: str) -> None:
-    server: LimitedServer = getattr(running, name)
+    server: RateLimitedServer = getattr(running, name)
     for _ in range(3):  # the next calls wait for the window that the last ones used up
         async with client(running.service) as begin:
             answers = await asyncio.gather(*(begin(name) for _ in range(3)))

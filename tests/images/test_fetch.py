@@ -15,7 +15,7 @@ from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, load
 from bridge.network.policy import AddressPolicy
 from tests.images.samples import photo, saved
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 
 IMAGE = saved(photo(64, 48), "JPEG")
 MOST = 1_000_000
@@ -105,11 +105,11 @@ async def test_the_request_names_the_client_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("where", ["http://trap.example:{port}/", "//trap.example:{port}/", "http://127.0.0.1:{port}/"])
-async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str) -> None:
+async def test_the_address_of_a_redirect_is_checked(trap: RecordingServer, where: str) -> None:
     page = reply(b"", "302 Found", location=where.format(port=trap.port))
     with pytest.raises(AddressRefused):
         await fetch(page)
-    assert trap.untouched
+    assert trap.not_called
 
 
 @pytest.mark.parametrize(

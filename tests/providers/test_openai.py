@@ -12,7 +12,7 @@ from tests.contract.kinds import OF_KIND
 from tests.contract.target import EVERYTHING, Target, target
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.servers.limited import LimitedServer
+from tests.servers.rate_limited import RateLimitedServer
 
 EVENT = b'data: {"choices": [{"delta": {"content": "A boat."}, "finish_reason": "stop"}]}\n\n'
 
@@ -63,7 +63,7 @@ async def test_an_error_inside_a_200_is_classified(
 
 
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:
-    with LimitedServer(2, 3600) as server:
+    with RateLimitedServer(2, 3600) as server:
         to = target(OF_KIND["openai"], server, pool)
         outcomes: list[Completion | errors.ProviderError] = [await to.ask(streamed, image=None)]
         server.reply(b.Length())

@@ -4,12 +4,12 @@ import httpx2
 import pytest
 
 from providers.pool import KEEPALIVE_SECONDS, Pool
-from tests.servers import OpenAIServer, TrapServer
+from tests.servers import OpenAIServer, RecordingServer
 
 BODY = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
 
 
-async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_used(trap: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", trap.url)
     pool = Pool()
     assert (await pool.client.get("http://model.example/v1/models")).status_code == 418
@@ -18,7 +18,7 @@ async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch
 
 
 async def test_a_pool_with_a_transport_uses_no_proxy(
-    trap: TrapServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+    trap: RecordingServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", trap.url)
     created: list[float] = []
@@ -30,6 +30,6 @@ async def test_a_pool_with_a_transport_uses_no_proxy(
     pool = Pool(transport)
     for _ in range(2):
         await pool.client.post(f"{vllm_server.url}/chat/completions", json=BODY)
-    assert trap.untouched
+    assert trap.not_called
     assert created == [KEEPALIVE_SECONDS]
     await pool.aclose()

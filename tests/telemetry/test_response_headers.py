@@ -11,7 +11,7 @@ from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE
 from tests.contract.kinds import OF_KIND
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 from tests.service import Service
 from tests.telemetry.figures import HANG_GUARD
 
@@ -101,7 +101,7 @@ def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Ser
     assert [headers.get("tracestate") for headers in sent] == [STATE, None, None]
 
 
-def test_an_image_server_gets_no_trace_context(service: Service, trap: TrapServer) -> None:
+def test_an_image_server_gets_no_trace_context(service: Service, trap: RecordingServer) -> None:
     body = {"perspective": "alt_text", "image": {"url": f"{trap.url}/a.jpg"}}
     streams.post(service, "/caption", body, headers={"traceparent": PARENT, "tracestate": STATE})
     assert trap.requests
