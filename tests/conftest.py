@@ -17,7 +17,7 @@ from bridge.settings import Settings
 from providers.pool import Pool
 from tests import written
 from tests.contract.kinds import PROTOCOLS, Kind
-from tests.contract.target import Target, target
+from tests.contract.target import Target, make_target
 from tests.servers import OllamaServer, OpenAIServer, RecordingServer, WireServer
 from tests.service import AMBIENT, ROOT, WORKSPACE, Service
 
@@ -157,9 +157,9 @@ def server(kind: Kind) -> Iterator[WireServer]:
 
 
 @pytest.fixture
-def to(kind: Kind, server: WireServer, pool: Pool) -> Target:
+def target(kind: Kind, server: WireServer, pool: Pool) -> Target:
     """A client of this kind with its server."""
-    return target(kind, server, pool)
+    return make_target(kind, server, pool)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def ollama_server() -> Iterator[OllamaServer]:
 
 
 @pytest.fixture
-def trap() -> Iterator[RecordingServer]:
+def recording_server() -> Iterator[RecordingServer]:
     """A stranger's address."""
     with RecordingServer() as server:
         yield server

@@ -14,7 +14,7 @@ from bridge.settings import OTHERS, PREFIX, Settings
 from docs import generate
 from providers import registry
 from tests.conftest import Graphcap
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.service import ROOT, WORKSPACE, Service, clean_environment
 from tests.tools import need
 
@@ -98,10 +98,10 @@ def test_captions_and_checks_on_the_pages_work(graphcap: Graphcap) -> None:
     done = set()
     for command, page in commands().items():
         words = shlex.split(command, comments=True)[1:]
-        kind = next((word for word in words if word in OF_KIND), None)
+        kind = next((word for word in words if word in KIND_BY_NAME), None)
         if kind is None or "--model" not in words or not {"photo.jpg", "check"} & set(words):
             continue
-        with OF_KIND[kind].server(key="sk-of-the-page") as server:
+        with KIND_BY_NAME[kind].server(key="sk-of-the-page") as server:
             server.models = (words[words.index("--model") + 1],)
             if "--base-url" in words:
                 words[words.index("--base-url") + 1] = server.url
@@ -112,7 +112,7 @@ def test_captions_and_checks_on_the_pages_work(graphcap: Graphcap) -> None:
             assert result.code == 0, f"{page}: {command}: {result.out}{result.err}"
             assert server.calls
         done.add(kind)
-    assert done == set(OF_KIND)
+    assert done == set(KIND_BY_NAME)
 
 
 def anchors(page: Path) -> set[str]:

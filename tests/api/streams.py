@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.contract.kinds import OF_KIND, Kind
+from tests.contract.kinds import KIND_BY_NAME, Kind
 from tests.contract.schemas import PLAIN
 from tests.servers import WireServer
 from tests.service import WORKSPACE, Service
@@ -26,14 +26,14 @@ def inline(name: str = "mine", prompt: str = "Describe the picture.", **fields: 
     return {"name": name, "prompt": prompt, "json_schema": PLAIN, **fields}
 
 
-def target(server: WireServer, kind: Kind = OF_KIND["vllm"]) -> dict[str, Any]:
+def target(server: WireServer, kind: Kind = KIND_BY_NAME["vllm"]) -> dict[str, Any]:
     """Return the fields that send a request to this server."""
     server.key = KEY
     config = {"kind": kind.kind, "base_url": server.url, "api_key": KEY}
     return {"image": {"path": SAMPLE}, "model": server.models[0], "provider_config": config}
 
 
-def caption(server: WireServer, kind: Kind = OF_KIND["vllm"], **fields: Any) -> dict[str, Any]:
+def caption(server: WireServer, kind: Kind = KIND_BY_NAME["vllm"], **fields: Any) -> dict[str, Any]:
     return {"perspective": inline(), **target(server, kind), **fields}
 
 

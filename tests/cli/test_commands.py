@@ -10,7 +10,7 @@ import pytest
 
 from bridge.cli import COMMANDS
 from tests.conftest import Graphcap
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers.behaviours import Drip, Status, WrongSchema
 from tests.service import ROOT, WORKSPACE, Service
 from tests.tools import need
@@ -84,12 +84,12 @@ def test_limits_name_the_size_and_the_setting(graphcap: Graphcap, tmp_path: Path
 
 
 def test_an_unknown_model_and_a_key_that_is_wrong_or_missing_have_a_remedy(graphcap: Graphcap) -> None:
-    with OF_KIND["ollama"].server() as server:
+    with KIND_BY_NAME["ollama"].server() as server:
         command = ("caption", PHOTO, "--kind", "ollama", "--base-url", server.url, "--model")
         unknown = graphcap(*command, "qwen2.5vl:7b")
         assert (unknown.code, "Run `ollama pull qwen2.5vl:7b`." in unknown.err) == (4, True)
         assert f"The server lists: {', '.join(server.models)}." in unknown.err
-    with OF_KIND["openai"].server(key=KEY) as server:
+    with KIND_BY_NAME["openai"].server(key=KEY) as server:
         address = {"OPENAI_BASE_URL": server.url}
         command = ("caption", PHOTO, "--provider", "openai", "--model", server.models[0])
         for key, sentence in (("", "requires an API key and got none"), ("sk-wrong-key-9876543", "rejected the API")):
@@ -111,7 +111,7 @@ def test_several_perspectives_give_several_captions(graphcap: Graphcap, tmp_path
 
 
 def test_an_invalid_answer_is_shown_with_json_and_verbose(graphcap: Graphcap) -> None:
-    with OF_KIND["vllm"].server() as server:
+    with KIND_BY_NAME["vllm"].server() as server:
         server.reply(*[WrongSchema()] * 8)
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url)
         command += ("--model", server.models[0], "--max-output-retries", "0")
@@ -133,7 +133,7 @@ class Terminal(io.StringIO):
 
 def test_progress_and_colour_are_shown_on_a_terminal_only(graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    with OF_KIND["vllm"].server() as server:
+    with KIND_BY_NAME["vllm"].server() as server:
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--stream")
         command += ("--model", server.models[0])
         assert graphcap(*command).err == ""
@@ -165,7 +165,7 @@ def test_completion_scripts(graphcap: Graphcap, shell: str) -> None:
 
 
 def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--model")
         model = server.models[0]
         own = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL=f"{server.url}/v1")
@@ -212,7 +212,7 @@ def test_a_broken_perspective_is_reported_with_file_and_pointer(graphcap: Graphc
 
 
 def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         down = '{ base_url = "http://127.0.0.1:9/v1", name = "down" }'
         environment = workspace(
             tmp_path,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
@@ -68,7 +68,7 @@ class Bridge:
 @contextmanager
 def bridge(workspace: Path, **environment: str) -> Iterator[Bridge]:
     """Run both; `workspace` is an empty directory."""
-    with OF_KIND["vllm"].server(key=STUDIO_KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=STUDIO_KEY) as server:
         (workspace / "config").mkdir()
         (workspace / "perspectives").mkdir()
         (workspace / "config/providers.toml").write_text(TOML.format(url=server.url, key=STUDIO_KEY))

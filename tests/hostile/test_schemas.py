@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.schemas import expanded
 from tests.api.streams import API, HANG_GUARD, KEY, SAMPLE
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, Service
@@ -43,7 +43,7 @@ def test_row(name: str, verdicts: dict[str, Future[None]]) -> None:
 
 
 def check(service: Service, row: dict[str, Any]) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         perspective = expanded(row.get("perspective", "")) or inline(row)
         if row.get("ends"):
             check_rejected(row, ask(service, server, perspective, row))

@@ -105,11 +105,11 @@ async def test_the_request_names_the_client_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("where", ["http://trap.example:{port}/", "//trap.example:{port}/", "http://127.0.0.1:{port}/"])
-async def test_the_address_of_a_redirect_is_checked(trap: RecordingServer, where: str) -> None:
-    page = reply(b"", "302 Found", location=where.format(port=trap.port))
+async def test_the_address_of_a_redirect_is_checked(recording_server: RecordingServer, where: str) -> None:
+    page = reply(b"", "302 Found", location=where.format(port=recording_server.port))
     with pytest.raises(AddressRefused):
         await fetch(page)
-    assert trap.not_called
+    assert recording_server.not_called
 
 
 @pytest.mark.parametrize(

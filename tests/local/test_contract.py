@@ -15,7 +15,7 @@ from providers import registry
 from providers.base import LADDER, Credentials, Image, Options, ProviderConfig, Turn
 from providers.errors import AuthFailed, ContextTooLong, ImageRejected, Truncated
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import Target, check
 from tests.local.conftest import CONTEXT
@@ -43,7 +43,7 @@ class Engine:
 @pytest.fixture(params=CLIENTS)
 async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
     """A client and a running engine: `local` leases it, the others reach its address with its key."""
-    kind = OF_KIND["llamacpp"]
+    kind = KIND_BY_NAME["llamacpp"]
     context = {"context": CONTEXT}
     async with pool.engines.lease(options(model, context=CONTEXT), GUARD) as lease:
         if request.param == "local":

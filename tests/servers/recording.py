@@ -22,7 +22,7 @@ class RecordingServer(Listener):
     def not_called(self) -> bool:
         return self.connections == 0
 
-    def carries(self, secret: str) -> bool:
+    def received(self, secret: str) -> bool:
         """Return whether the target, a header or the body of any request contains the text."""
         return any(
             secret in request.target
