@@ -11,7 +11,7 @@ from providers.base import LADDER, Completion, Delta, OutputMode, Turn, Usage
 from tests.contract.kinds import EVERY_KIND
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import EVERYTHING, PHOTO, Target
-from tests.images.samples import opened, saved
+from tests.images.samples import decoded, saved
 from tests.servers import SENTENCE
 from tests.servers import behaviours as b
 
@@ -95,7 +95,7 @@ async def test_the_schema_is_in_the_prompt_if_the_server_uses_it_only_as_a_gramm
 
 
 async def test_an_image_is_sent_unchanged_before_the_prompt(target: Target, streamed: bool) -> None:
-    png = saved(opened(PHOTO.data), "PNG")
+    png = saved(decoded(PHOTO.data), "PNG")
     await target.ask(streamed, system="Answer in British English.")
     await target.ask(streamed, image=replace(PHOTO, data=png, media_type="image/png"), system=" \n")
     jpeg, png_call = target.server.calls
