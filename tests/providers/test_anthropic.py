@@ -1,4 +1,4 @@
-"""The Anthropic client: what the contract suite does not show of every client."""
+"""The Anthropic client: behaviour that is not part of the contract of all clients."""
 
 import json
 from typing import Any
@@ -47,19 +47,19 @@ async def test_the_protocol_requires_max_tokens(target: Target) -> None:
     assert [call.options["max_tokens"] for call in target.server.calls] == [16_384, 321]
 
 
-async def test_a_tool_takes_the_answer_in_the_third_output_mode(target: Target) -> None:
+async def test_the_third_output_mode_uses_a_tool(target: Target) -> None:
     target.server.reply(b.Answer(ANSWER), b.Answer(ANSWER))
     sent: dict[str, Any] = {"schema": PLAIN, "output_mode": "json_object", "schema_name": "scene graph"}
-    whole = await target.complete(**sent)
+    complete = await target.complete(**sent)
     *deltas, streamed = await target.stream(**sent)
     assert isinstance(streamed, Completion)
-    assert json.loads(whole.text) == json.loads(streamed.text) == json.loads(ANSWER)
+    assert json.loads(complete.text) == json.loads(streamed.text) == json.loads(ANSWER)
     assert "".join(delta.text for delta in deltas if isinstance(delta, Delta)) == streamed.text
     (tool,) = target.server.calls[0].body["tools"]
     assert (tool["name"], tool["input_schema"]) == ("scene_graph", PLAIN)
 
 
-async def test_a_model_that_thinks_cannot_be_made_to_call_a_tool(pool: Pool, server: WireServer) -> None:
+async def test_a_reasoning_model_cannot_be_forced_to_call_a_tool(pool: Pool, server: WireServer) -> None:
     """can1357/oh-my-pi#341: the next output mode avoids it."""
     thinking = make_target(KIND_BY_NAME["anthropic"], server, pool, options={"thinking": "adaptive"})
     error = await thinking.failure(schema=PLAIN, output_mode="json_object")
@@ -91,7 +91,7 @@ async def test_stop_reasons(
 
 
 async def test_tokens_written_to_the_cache_are_input(target: Target, streamed: bool) -> None:
-    """`input_tokens` excludes what was read from the cache or written to it."""
+    """`input_tokens` excludes tokens that were read from or written to the cache."""
     usage = {"input_tokens": 10, "cache_creation_input_tokens": 200, "cache_read_input_tokens": 3000}
     start = {"type": "message_start", "message": {"usage": {**usage, "output_tokens": 1}}}
     target.server.reply(events(start, TEXT, STOP) if streamed else message(usage={**usage, "output_tokens": 4}))
@@ -103,11 +103,15 @@ async def test_tokens_written_to_the_cache_are_input(target: Target, streamed: b
     [
         ("prompt", True, True),
         ("prompt", False, False),
-        ("json_schema", True, False),  # the schema comes before the image, so that no other perspective finds it
+        (
+            "json_schema",
+            True,
+            False,
+        ),  # the schema precedes the image, so the entry cannot be shared
         ("json_object", True, False),
     ],
 )
-async def test_a_shared_image_is_cached_where_it_can_be_found_again(
+async def test_a_shared_image_is_cached_only_where_it_can_be_reused(
     target: Target, mode: str, shared: bool, marked: bool
 ) -> None:
     await target.complete(schema=PLAIN, output_mode=mode, image_is_shared=shared)

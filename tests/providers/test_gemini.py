@@ -1,4 +1,4 @@
-"""The Gemini client: what the contract suite does not show of every client."""
+"""The Gemini client: behaviour that is not part of the contract of all clients."""
 
 import pytest
 
@@ -38,7 +38,7 @@ async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> No
 async def test_other_finish_reasons(
     target: Target, reason: str, expected: type[errors.ProviderError], streamed: bool
 ) -> None:
-    """For CONTINUATION the SDK would make a second call by itself."""
+    """For CONTINUATION, the SDK would send a second call."""
     candidate = {"content": {"parts": [{"text": "A pier"}]}, "finishReason": reason, "continuationToken": "dG9rZW4="}
     body = json_bytes({"candidates": [candidate], "usageMetadata": {"promptTokenCount": 9}})
     target.server.reply(b.Raw(b"data: " + body + b"\n\n", "text/event-stream") if streamed else b.Raw(body))

@@ -1,4 +1,4 @@
-"""The client on the openai package: what the contract suite does not show of every client."""
+"""The client on the openai package: behaviour that is not part of the contract of all clients."""
 
 import asyncio
 
@@ -76,7 +76,7 @@ async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, strea
 
 
 @pytest.mark.parametrize("model", ["gpt-5-mini", "o4-mini"])
-async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, model: str) -> None:
+async def test_reasoning_models_get_no_sampling_parameters(pool: Pool, streamed: bool, model: str) -> None:
     with OpenAIServer() as server:
         target = make_target(KIND_BY_NAME["openai"], server, pool)
         completion = await target.ask(streamed, model=model, options=EVERYTHING)
