@@ -129,8 +129,8 @@ HOSTS = ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_refused_address_is_not_dialled(recording_server: RecordingServer, host: str) -> None:
-    """One refused address refuses the name."""
+async def test_a_rejected_address_is_not_connected(recording_server: RecordingServer, host: str) -> None:
+    """A name is rejected if one of its addresses is rejected."""
     look_up = names(mixed=("93.184.216.34", "127.0.0.1")) if host == "mixed.example" else None
     async with client_of(AddressPolicy(), look_up=look_up) as client:
         with pytest.raises(httpx2.ConnectError) as caught:

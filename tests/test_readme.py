@@ -36,7 +36,7 @@ def marked(kind: str) -> list[str]:
 
 
 def run(*command: str) -> str:
-    """Run a command in the project's directory, with the installed programs on PATH, and return what it printed."""
+    """Run a command in the project's directory, with the installed programs on PATH, and return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**clean_environment(), "PATH": path}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -63,15 +63,15 @@ def test_marked_scripts_work() -> None:
 
 
 def commands() -> dict[str, str]:
-    """Return every `graphcap …` with arguments, and the page that it is on."""
-    found: dict[str, str] = {}
+    """Return every `graphcap` command with arguments -> the name of its page."""
+    pages: dict[str, str] = {}
     for page, text in TEXTS.items():
         blocks = "\n".join(code for kind, code in FENCED.findall(text) if kind in ("sh", "console", ""))
         inline = re.findall(r"`((?:[\w./]*/)?graphcap [^`]+)`", FENCED.sub("", text))
         lines = [line.strip().removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
-        lines = [line.split(" > ")[0] for line in lines]  # without the file that the output goes to
-        found.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
-    return found
+        lines = [line.split(" > ")[0] for line in lines]  # without output redirection
+        pages.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
+    return pages
 
 
 def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +93,7 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.slow
 def test_captions_and_checks_on_the_pages_work(graphcap: Graphcap) -> None:
-    """Run them with a server of the same protocol in the place of the real one."""
+    """Run the commands with a test server of the same protocol."""
     photo = str(WORKSPACE / "datasets/samples/coffee.jpg")
     done = set()
     for command, page in commands().items():

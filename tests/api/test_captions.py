@@ -1,4 +1,4 @@
-"""Captions through the running service: every source of an image, every format of the response."""
+"""Captions from a running service: image sources, response fields and disconnects."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ def body_for(kind: str, url: str, **fields: Any) -> dict[str, Any]:
     return {"perspective": "alt_text", "provider_config": config, "model": "tiny-vision", **fields}
 
 
-def test_the_whole_response(service: Service) -> None:
+def test_response_fields(service: Service) -> None:
     response = post(
         service,
         "/api/v1/perspectives/caption",
@@ -126,14 +126,14 @@ def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> Non
             fields["image_path"] = f"/workspace/{SAMPLE}"
         if path.endswith("analyze"):
             fields["perspectives"] = [fields.pop("perspective")]
-        with leaving(service, path, fields):
+        with disconnecting(service, path, fields):
             server.wait_for_calls(1)
         assert server.closed.wait(60), "the provider's call went on"
 
 
 @contextmanager
-def leaving(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
-    """POST to a service, or to a base URL, and disconnect at the end without reading the response."""
+def disconnecting(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
+    """POST to a service, or to a base URL, and disconnect at the end of the block without reading the response."""
     address = urlsplit(service if isinstance(service, str) else service.url)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"

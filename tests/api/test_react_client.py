@@ -1,4 +1,4 @@
-"""The contract of graphcap's React client: its requests byte for byte, and the checks of its Zod schemas."""
+"""The contract with graphcap's React client: its exact requests, and the checks of its Zod schemas."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,8 +32,8 @@ class Client:
         return self._check(self._client.get(path))
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-        preflight = self._check(self._client.options(path, headers=asked))
+        headers = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        preflight = self._check(self._client.options(path, headers=headers))
         assert preflight.status_code == 200
         assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
         assert "POST" in preflight.headers["access-control-allow-methods"]
@@ -263,8 +263,8 @@ def test_a_failed_connection_test_names_its_cause(client: Client, kind: Kind) ->
     assert not any("Connection test failed" in sentence for sentence in sentences), "the client would hide it"
 
 
-def test_errors_show_one_sentence(client: Client) -> None:
-    """The client shows `detail` where it is a string, and the raw body otherwise."""
+def test_errors_are_shown_as_one_sentence(client: Client) -> None:
+    """The client shows `detail` if it is a string, otherwise the raw body."""
     with KIND_BY_NAME["openai"].server(key=KEY) as server:
         server.reply(b.Status(429, {"Retry-After": "900"}))
         limited = client.post(FROM_PATH, screen_request(config(KIND_BY_NAME["openai"], server.url), server.models[0]))

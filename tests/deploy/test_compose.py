@@ -1,4 +1,4 @@
-"""deploy/compose.yaml matches the service, the Dockerfile and deploy/nginx. (There is no Docker here to run it.)"""
+"""deploy/compose.yaml matches the service, the Dockerfile and deploy/nginx. The tests do not need Docker."""
 
 import re
 from ipaddress import ip_address, ip_network
@@ -73,7 +73,7 @@ def test_addresses_are_in_the_network_and_only_nginx_is_trusted() -> None:
     (config,) = COMPOSE["networks"]["bridges"]["ipam"]["config"]
     fixed = [ip_address(SERVICES[name]["networks"]["bridges"]["ipv4_address"]) for name in ("nginx", *BRIDGES)]
     assert all(item in ip_network(config["subnet"]) for item in fixed)
-    assert not any(item in ip_network(config["ip_range"]) for item in fixed)  # what others get without asking
+    assert not any(item in ip_network(config["ip_range"]) for item in fixed)  # the range of automatic addresses
     assert SERVICES["bridge-1"]["environment"]["FORWARDED_ALLOW_IPS"] == str(fixed[0])
 
 

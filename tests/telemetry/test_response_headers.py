@@ -1,4 +1,4 @@
-"""The headers of every response: request id and duration; and the caller's trace context, which is passed on."""
+"""Response headers (request id, duration), and propagation of the caller's trace context."""
 
 import json
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Ser
     assert [headers.get("tracestate") for headers in sent] == [STATE, None, None]
 
 
-def test_an_image_server_gets_no_trace_context(service: Service, recording_server: RecordingServer) -> None:
+def test_image_servers_get_no_trace_context(service: Service, recording_server: RecordingServer) -> None:
     body = {"perspective": "alt_text", "image": {"url": f"{recording_server.url}/a.jpg"}}
     streams.post(service, "/caption", body, headers={"traceparent": PARENT, "tracestate": STATE})
     assert recording_server.requests
