@@ -111,20 +111,20 @@ def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """A service with the default settings."""
+    """Start a service with the default settings."""
     with Service() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def photo() -> bytes:
-    """A JPEG of 64 x 48 pixels."""
+    """Return a JPEG of 64 x 48 pixels."""
     return (Path(__file__).parent / "contract" / "photo.jpg").read_bytes()
 
 
 @pytest.fixture(scope="module")
 async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    """A connection pool that the tests of a module share."""
+    """Open a connection pool that the tests of a module share."""
     pool = Pool()
     yield pool
     await pool.aclose()
@@ -132,52 +132,52 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture(scope="module")
 async def services(anyio_backend: str) -> AsyncIterator[Services]:
-    """The bridge's services in this process."""
+    """Open the services of the bridge in this process."""
     async with open_services(Settings(workspace=WORKSPACE)) as opened:
         yield opened
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each client class with its test server."""
+    """Return each kind of PROTOCOLS: a client class with its test server."""
     return request.param
 
 
 @pytest.fixture(params=[False, True], ids=["complete", "streamed"])
 def streamed(request: pytest.FixtureRequest) -> bool:
-    """Whether the answer is streamed."""
+    """Return whether the answer is streamed."""
     return bool(request.param)
 
 
 @pytest.fixture
 def server(kind: Kind) -> Iterator[WireServer]:
-    """A server of this kind."""
+    """Start a server of this kind."""
     with kind.server() as server:
         yield server
 
 
 @pytest.fixture
 def target(kind: Kind, server: WireServer, pool: Pool) -> Target:
-    """A client of this kind with its server."""
+    """Return a client of this kind with its server."""
     return make_target(kind, server, pool)
 
 
 @pytest.fixture
 def vllm_server() -> Iterator[OpenAIServer]:
-    """A vLLM server without a key."""
+    """Start a vLLM server without a key."""
     with OpenAIServer("vllm") as server:
         yield server
 
 
 @pytest.fixture
 def ollama_server() -> Iterator[OllamaServer]:
-    """An Ollama server without a key."""
+    """Start an Ollama server without a key."""
     with OllamaServer() as server:
         yield server
 
 
 @pytest.fixture
 def recording_server() -> Iterator[RecordingServer]:
-    """A server that must not be called, or must not receive keys."""
+    """Start a server that must not be called, or must not receive keys."""
     with RecordingServer() as server:
         yield server

@@ -14,7 +14,7 @@ from tests.service import Service
 
 @pytest.fixture(scope="module")
 def full() -> Iterator[Service]:
-    """A service that accepts two concurrent requests."""
+    """Start a service that accepts two concurrent requests."""
     with Service(GRAPHCAP_MAX_IN_FLIGHT="2") as service:
         yield service
 

@@ -102,7 +102,7 @@ async def test_the_tightest_limit_is_reported() -> None:
 
 @contextmanager
 def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A Redis server that stores nothing: its URL and its process."""
+    """Start a Redis server without persistence. Yield its URL and its process."""
     program = need("redis-server")
     address = path / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(address), "--save", "", "--appendonly", "no", "--dir", str(path)]

@@ -33,8 +33,8 @@ LONG, SHORT = "300", "0.3"
 
 
 @pytest.fixture
-def held(vllm_server: OpenAIServer) -> OpenAIServer:
-    """A provider that responds when it is released."""
+def slow_provider(vllm_server: OpenAIServer) -> OpenAIServer:
+    """Return a provider that responds when it is released."""
     vllm_server.default = b.Hold()
     return vllm_server
 
@@ -58,7 +58,7 @@ def terminate(service: Service) -> None:
 
 @contextmanager
 def running(send: Callable[[], httpx.Response], server: OpenAIServer) -> Iterator[Future[httpx.Response]]:
-    """A request that waits for the provider."""
+    """Start a request that waits for the provider."""
     with ThreadPoolExecutor(1) as threads:
         response = threads.submit(send)
         server.wait_for_calls(1, HANG_GUARD)
@@ -69,15 +69,15 @@ def caption(service: Service, server: OpenAIServer) -> Callable[[], httpx.Respon
     return partial(streams.post, service, "/caption", streams.caption(server))
 
 
-def test_running_requests_finish_and_new_ones_are_rejected(held: OpenAIServer) -> None:
+def test_running_requests_finish_and_new_ones_are_rejected(slow_provider: OpenAIServer) -> None:
     with (
         Service(GRAPHCAP_GRACE=LONG) as service,
         socket(service) as busy,
         socket(service) as idle,
-        running(caption(service, held), held) as response,
+        running(caption(service, slow_provider), slow_provider) as response,
     ):
-        busy.send("caption", "a", **streams.caption(held))
-        held.wait_for_calls(2, HANG_GUARD)
+        busy.send("caption", "a", **streams.caption(slow_provider))
+        slow_provider.wait_for_calls(2, HANG_GUARD)
         terminate(service)
         assert service.get("/livez").status_code == 200
         assert service.get("/health").json()["status"] == "healthy"
@@ -86,8 +86,8 @@ def test_running_requests_finish_and_new_ones_are_rejected(held: OpenAIServer) -
         assert (refused.status_code, problem["code"], problem["retryable"]) == (503, "shutting_down", True)
         names = ("retry-after", "x-request-begun", "connection", "x-request-id")
         assert [refused.headers[name] for name in names] == ["1", "no", "close", problem["instance"]]
-        check_websockets(service, busy, idle, streams.caption(held))
-        held.release()
+        check_websockets(service, busy, idle, streams.caption(slow_provider))
+        slow_provider.release()
         assert response.result(HANG_GUARD).status_code == 200
         assert response.result().headers["connection"] == "close"
         busy.all_events("a", "mine")
@@ -120,8 +120,8 @@ def test_sigint_stops_the_service_even_if_its_parent_ignored_it() -> None:
     assert "Traceback" not in service.log
 
 
-def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
+def test_sigint_during_the_grace_period_ends_it(slow_provider: OpenAIServer) -> None:
+    with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, slow_provider), slow_provider) as response:
         terminate(service)
         service.process.send_signal(signal.SIGINT)
         assert response.result(HANG_GUARD).json()["code"] == "shutting_down"
@@ -129,16 +129,16 @@ def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
     assert "Traceback" not in service.log
 
 
-def test_unfinished_requests_end_with_a_typed_error(held: OpenAIServer, tmp_path: Path) -> None:
+def test_unfinished_requests_end_with_a_typed_error(slow_provider: OpenAIServer, tmp_path: Path) -> None:
     """Concurrent responses of every kind: JSON, events, chat stream, WebSocket and requests about providers."""
-    workspace(tmp_path, studio(held.url, held.models, api_key=f'"{streams.KEY}"', probe_interval=0))
+    workspace(tmp_path, studio(slow_provider.url, slow_provider.models, api_key=f'"{streams.KEY}"', probe_interval=0))
     image = base64.b64encode(streams.PHOTO.read_bytes()).decode()
     content = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}}]
     chat = {"model": "alt_text@studio", "messages": [{"role": "user", "content": content}], "stream": True}
-    pair = streams.analysis(held, streams.inline("one"), streams.inline("two"), image={"base64": image})
-    single = streams.caption(held, image={"base64": image})
-    config = {"name": "x", "default_model": held.models[0], **pair["provider_config"]}
-    held.reply_to_listing(b.Hang("connect"))
+    pair = streams.analysis(slow_provider, streams.inline("one"), streams.inline("two"), image={"base64": image})
+    single = streams.caption(slow_provider, image={"base64": image})
+    config = {"name": "x", "default_model": slow_provider.models[0], **pair["provider_config"]}
+    slow_provider.reply_to_listing(b.Hang("connect"))
 
     with ExitStack() as stack:
         service = stack.enter_context(Service(workspace=tmp_path, GRAPHCAP_GRACE=SHORT))
@@ -151,13 +151,13 @@ def test_unfinished_requests_end_with_a_typed_error(held: OpenAIServer, tmp_path
 
         plain, events = post(CAPTION, single), post("/api/v1/perspectives/analyze", pair, "text/event-stream")
         chunks = post("/v1/chat/completions", chat)
-        held.wait_for_calls(4, HANG_GUARD)
+        slow_provider.wait_for_calls(4, HANG_GUARD)
         models = post("/api/v1/providers/x/models", config)
-        until(lambda: not held.listing_script)
+        until(lambda: not slow_provider.listing_script)
         tested = post("/api/v1/providers/x/test-connection", config)
         client.send("caption", "a", **single)
         client.send("analyze", "b", **pair)
-        held.wait_for_calls(8, HANG_GUARD)
+        slow_provider.wait_for_calls(8, HANG_GUARD)
         service.process.send_signal(signal.SIGTERM)
 
         for response in (plain, models, tested):
@@ -173,7 +173,7 @@ def test_unfinished_requests_end_with_a_typed_error(held: OpenAIServer, tmp_path
             ended = [event for event in client.all_events(name, *perspectives) if is_end(event)]
             assert {event["problem"]["code"] for event in ended} == {"shutting_down"}
         assert client.close_code() == 1012
-        held.wait_for_hang_ups(9, HANG_GUARD)
+        slow_provider.wait_for_hang_ups(9, HANG_GUARD)
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
@@ -214,7 +214,7 @@ def test_accepted_connections_get_a_response() -> None:
 
 
 def workers(service: Service) -> set[int]:
-    """The process ids of the workers."""
+    """Return the process ids of the workers."""
     return {pid for pid in children_of(service.process.pid) if b"spawn_main" in read_process(pid, "cmdline")}
 
 
@@ -238,14 +238,17 @@ def test_a_killed_worker_is_replaced() -> None:
         assert service.process.wait(HANG_GUARD) == 130
 
 
-def test_a_signal_to_the_process_group_keeps_the_grace_period(held: OpenAIServer) -> None:
+def test_a_signal_to_the_process_group_keeps_the_grace_period(slow_provider: OpenAIServer) -> None:
     """Workers then get a second SIGTERM from their supervisor."""
-    with Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
+    with (
+        Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service,
+        running(caption(service, slow_provider), slow_provider) as response,
+    ):
         for pid in [service.process.pid, *workers(service)]:
             os.kill(pid, signal.SIGTERM)
         wait_for_drain(service)
         threading.Event().wait(1.0)  # the supervisor takes half a second
         assert not response.done()
-        held.release()
+        slow_provider.release()
         assert response.result(HANG_GUARD).status_code == 200
         assert service.stop() == 0

@@ -31,7 +31,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Socket]:
-    """A WebSocket that must still work after the test."""
+    """Open a WebSocket, and check that it still works after the test."""
     with socket(service) as opened:
         yield opened
         opened.send("caption", "the last", **ALT)

@@ -35,10 +35,10 @@ def directive(name: str) -> list[str]:
 
 def known_names() -> set[str]:
     """Return the names of all environment variables that are read."""
-    ours = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
-    ours |= {f"GRAPHCAP_{name.upper()}_FILE" for name in SECRETS}
-    theirs = {name for spec in registry.specs() for name in (*spec.url_env, *spec.key_env)}
-    return ours | theirs | {f"{name}_FILE" for name in theirs} | {"FORWARDED_ALLOW_IPS"}
+    of_service = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
+    of_service |= {f"GRAPHCAP_{name.upper()}_FILE" for name in SECRETS}
+    of_providers = {name for spec in registry.specs() for name in (*spec.url_env, *spec.key_env)}
+    return of_service | of_providers | {f"{name}_FILE" for name in of_providers} | {"FORWARDED_ALLOW_IPS"}
 
 
 @pytest.mark.parametrize("name", ["nginx", *BRIDGES, "redis"])

@@ -66,7 +66,7 @@ def test_every_queried_metric_exists(figures: Figures, title: str, expression: s
     offered: set[str] = set(ADDED)
     for name, matchers in requests:
         data = EMPTY.get(name) or figures.labels(name)
-        assert data, f"{name} is told by no service"
+        assert data, f"{name} is not exported"
         labels = {label for item in data for label in item} | ADDED
         assert {label for label, _, _ in MATCHER.findall(matchers)} <= labels
         offered |= labels

@@ -26,7 +26,7 @@ async def from_path(path: str, workspace: Path) -> Source:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A workspace with an image."""
+    """Create a workspace with an image."""
     root = tmp_path / "workspace"
     (root / "datasets").mkdir(parents=True)
     (root / "datasets" / "a.png").write_bytes(IMAGE)

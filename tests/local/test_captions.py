@@ -46,7 +46,7 @@ async def stream(request: CaptionRequest, services: Services) -> EventStream:
 
 
 def engine() -> int:
-    """The id of the only engine of this process."""
+    """Return the process id of the only engine."""
     (pid,) = engines_of(os.getpid())
     return pid
 

@@ -42,7 +42,7 @@ class Engine:
 
 @pytest.fixture(params=CLIENTS)
 async def target(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
-    """A client and a running engine: `local` leases it, the other clients use its URL and key."""
+    """Start an engine: the client `local` leases it, and the other clients use its URL and key."""
     kind = KIND_BY_NAME["llamacpp"]
     context = {"context": CONTEXT}
     async with pool.engines.lease(options(model, context=CONTEXT), GUARD) as lease:

@@ -28,7 +28,7 @@ Graphcap = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of the repository acme/tiny, with two projectors."""
+    """Return the files of the repository acme/tiny, with two projectors."""
     path = tiny.write(tmp_path_factory.mktemp("hub"))
     model, projector = path.read_bytes(), path.with_name("mmproj-tiny.gguf").read_bytes()
     contents = {"tiny.gguf": model, "mmproj-tiny-Q8_0.gguf": projector, "mmproj-tiny-f16.gguf": projector + b"16"}

@@ -58,7 +58,7 @@ INLINE: dict[str, Any] = {
 
 
 def with_fields(*fields: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The plain file with other fields and keys; None removes a key."""
+    """Return the plain file with other fields and keys; None removes a key."""
     changed = {**PLAIN, "schema_fields": list(fields), "context_template": "", **more}
     return {key: value for key, value in changed.items() if value is not None}
 

@@ -20,10 +20,6 @@ def of(node: Any, **more: Any) -> Schema:
     return {"type": "object", "properties": {"a": node}, **more}
 
 
-def normalised(node: Any, **more: Any) -> Any:
-    return compile_schema(of(node, **more)).json_schema["properties"]["a"]
-
-
 def rejected(schema: Any) -> dict[str, str]:
     with pytest.raises(InvalidPerspective) as caught:
         compile_schema(schema)

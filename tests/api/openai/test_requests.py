@@ -60,7 +60,7 @@ def parts(*content: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [*content]}]}
 
 
-def picture(url: str) -> dict[str, Any]:
+def image_message(url: str) -> dict[str, Any]:
     return {"messages": [message(image=url)]}
 
 
@@ -101,11 +101,11 @@ REJECTED: list[tuple[dict[str, Any], str, str, str]] = [
     (parts(IMAGE, {"type": "input_audio"}), "invalid_request", "messages[0].content[1].type", "content"),
     ({"response_format": {"type": "xml"}}, "invalid_request", "response_format.type", "response_format"),
     ({"model": "look@vllm"}, "invalid_request", "model", "model"),
-    (picture("http://10.0.0.1/a.jpg"), "address_refused", "messages", "10.0.0.1"),
-    (picture("file:///etc/passwd"), "image_unreachable", "messages", "http"),
-    (picture("data:image/jpeg;base64,!!!"), "invalid_image", "messages", "base64"),
-    (picture("data:image/jpeg;base64,aGVsbG8gd29ybGQgaGVsbG8="), "unsupported_image", "messages", "text"),
-    (picture("data:image/jpeg;base64," + "A" * 4_100_000), "image_too_large", "messages", "MiB"),
+    (image_message("http://10.0.0.1/a.jpg"), "address_refused", "messages", "10.0.0.1"),
+    (image_message("file:///etc/passwd"), "image_unreachable", "messages", "http"),
+    (image_message("data:image/jpeg;base64,!!!"), "invalid_image", "messages", "base64"),
+    (image_message("data:image/jpeg;base64,aGVsbG8gd29ybGQgaGVsbG8="), "unsupported_image", "messages", "text"),
+    (image_message("data:image/jpeg;base64," + "A" * 4_100_000), "image_too_large", "messages", "MiB"),
 ]
 
 
