@@ -8,15 +8,15 @@ from PIL import Image
 
 from benchmarks.report import Report, Table, Target
 from benchmarks.running import Running, bridge, settle, stub
-from tests.hostile.asking import Answer, Asker
-from tests.hostile.image_makers import sample
-from tests.hostile.image_makers_odd import jpeg_scans
-from tests.hostile.images_table import ACCEPTED, cases
+from tests.hostile.caption_client import CaptionClient, Response
+from tests.hostile.image_cases import ACCEPTED, cases
+from tests.hostile.image_makers import encoded
+from tests.hostile.image_makers_malformed import jpeg_scans
 
 SIDES = (8160, 6120)  # a little less than 50 megapixels
 TARGET = 2.0
 SHOWN = 8
-Answers = list[tuple[str, Answer]]
+Answers = list[tuple[str, Response]]
 
 
 def run() -> Report:
@@ -42,18 +42,18 @@ def run() -> Report:
 def _table(service: Running, provider: str) -> Answers:
     """Base64 and upload of the quick ones; the large ones as base64."""
     answers = []
-    with Asker(service.url, at_once=1) as asker:
-        asker.upload(sample("jpeg"))  # the first request loads the SDK
+    with CaptionClient(service.url, concurrency=1) as client:
+        client.send_upload(encoded("jpeg"))  # the first request loads the SDK
         for case in (*cases(), *cases(large=True)):
-            answers.append((f"{case.name}, {provider}", asker.base64(case.data())))
+            answers.append((f"{case.name}, {provider}", client.send_base64(case.data())))
             if not case.large:
-                answers.append((f"{case.name}, {provider}, upload", asker.upload(case.data())))
+                answers.append((f"{case.name}, {provider}, upload", client.send_upload(case.data())))
     return answers
 
 
 def _costly(service: Running) -> Answers:
-    with Asker(service.url, at_once=1) as asker:
-        return [(f"valid: {name}", asker.upload(data)) for name, data in _large()]
+    with CaptionClient(service.url, concurrency=1) as client:
+        return [(f"valid: {name}", client.send_upload(data)) for name, data in _large()]
 
 
 def _large() -> Iterator[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""What any test may ask for: a clean environment, a small photo, and model servers on loopback."""
+"""Fixtures for all tests: a clean environment, a photo, services and model servers on loopback."""
 
 import io
 import logging
@@ -15,10 +15,10 @@ from bridge.captioning.services import Services, open_services
 from bridge.cli import main
 from bridge.settings import Settings
 from providers.pool import Pool
-from tests import written
+from tests import recorded_output
 from tests.contract.kinds import PROTOCOLS, Kind
-from tests.contract.target import Target, target
-from tests.servers import OllamaServer, OpenAIServer, TrapServer, WireServer
+from tests.contract.target import Target, make_target
+from tests.servers import OllamaServer, OpenAIServer, RecordingServer, WireServer
 from tests.service import AMBIENT, ROOT, WORKSPACE, Service
 
 LEAKS = pytest.StashKey[list[str]]()
@@ -30,23 +30,23 @@ LONG = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let every process of this run keep what the service writes in one place."""
-    written.begin()
+    """Create the directory in which all processes of this run record the output of the service."""
+    recorded_output.begin()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest files first: one that starts last would keep one process busy while the others have ended."""
+    """Start the longest files first, so that no process runs one of them after the others have ended."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """When all tests have run: no key of any of them stands in anything that the service wrote."""
+    """Fail the run if the recorded output of the service contains a key of any test."""
     if hasattr(session.config, "workerinput"):
-        return  # the controller looks, once
-    place = written.begin()
-    leaks = written.leaks(place, written.keys(Path(__file__).parent))
+        return  # only the controller searches
+    place = recorded_output.begin()
+    leaks = recorded_output.leaks(place, recorded_output.keys(Path(__file__).parent))
     shutil.rmtree(place)
     session.config.stash[LEAKS] = leaks
     if leaks:
@@ -54,20 +54,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the lines that hold a piece of a key."""
+    """Show the lines that contain a part of a key."""
     for line in config.stash.get(LEAKS, []):
-        terminalreporter.write_line(f"FAILED: the service wrote a piece of a key: {line}", red=True)
+        terminalreporter.write_line(f"FAILED: the service wrote a part of a key: {line}", red=True)
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """One event loop implementation, the one the service runs on."""
+    """Return the event loop implementation of the service."""
     return "asyncio"
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting, key or proxy of the machine reaches a test."""
+    """Remove the settings, keys and proxies of the machine from the environment."""
     for name in filter(AMBIENT.fullmatch, list(os.environ)):
         monkeypatch.delenv(name)
 
@@ -85,7 +85,7 @@ Graphcap = Callable[..., Result]
 
 @pytest.fixture
 def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Graphcap]:
-    """Run the command line in this process, in the project's directory, with the environment that is passed."""
+    """Return a function that runs the command line in this process, with additional environment variables."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(ROOT)
@@ -100,7 +100,7 @@ def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             except SystemExit as error:
                 code = int(error.code or 0)
         out, err = capsys.readouterr()
-        written.keep(out + err)
+        recorded_output.keep(out + err)
         return Result(code, out, err)
 
     yield run
@@ -111,20 +111,20 @@ def graphcap(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """A service with the default settings."""
+    """Start a service with the default settings."""
     with Service() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def photo() -> bytes:
-    """A JPEG of 64 x 48 pixels."""
+    """Return a JPEG of 64 x 48 pixels."""
     return (Path(__file__).parent / "contract" / "photo.jpg").read_bytes()
 
 
 @pytest.fixture(scope="module")
 async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    """The connections that the tests of a module share."""
+    """Open a connection pool that the tests of a module share."""
     pool = Pool()
     yield pool
     await pool.aclose()
@@ -132,52 +132,52 @@ async def pool(anyio_backend: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture(scope="module")
 async def services(anyio_backend: str) -> AsyncIterator[Services]:
-    """The bridge's services in this process."""
+    """Open the services of the bridge in this process."""
     async with open_services(Settings(workspace=WORKSPACE)) as opened:
         yield opened
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda kind: kind.id)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each client class with its servers."""
+    """Return each kind of PROTOCOLS: a client class with its test server."""
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+@pytest.fixture(params=[False, True], ids=["complete", "streamed"])
 def streamed(request: pytest.FixtureRequest) -> bool:
-    """Whether the answer is streamed."""
+    """Return whether the answer is streamed."""
     return bool(request.param)
 
 
 @pytest.fixture
 def server(kind: Kind) -> Iterator[WireServer]:
-    """A server of this kind."""
+    """Start a server of this kind."""
     with kind.server() as server:
         yield server
 
 
 @pytest.fixture
-def to(kind: Kind, server: WireServer, pool: Pool) -> Target:
-    """A client of this kind with its server."""
-    return target(kind, server, pool)
+def target(kind: Kind, server: WireServer, pool: Pool) -> Target:
+    """Return a client of this kind with its server."""
+    return make_target(kind, server, pool)
 
 
 @pytest.fixture
 def vllm_server() -> Iterator[OpenAIServer]:
-    """A vLLM server, keyless."""
+    """Start a vLLM server without a key."""
     with OpenAIServer("vllm") as server:
         yield server
 
 
 @pytest.fixture
 def ollama_server() -> Iterator[OllamaServer]:
-    """An Ollama server, keyless."""
+    """Start an Ollama server without a key."""
     with OllamaServer() as server:
         yield server
 
 
 @pytest.fixture
-def trap() -> Iterator[TrapServer]:
-    """A stranger's address."""
-    with TrapServer() as server:
+def recording_server() -> Iterator[RecordingServer]:
+    """Start a server that must not be called, or must not receive keys."""
+    with RecordingServer() as server:
         yield server

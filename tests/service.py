@@ -1,4 +1,4 @@
-"""The real service: its own process, its own port, everything it wrote kept."""
+"""The service in a separate process with its own port; its output is recorded."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from tests import written
+from tests import recorded_output
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
@@ -28,7 +28,7 @@ AMBIENT = re.compile(
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without anything that configures the bridge, a provider or a proxy."""
+    """Return the environment without variables that configure the bridge, a provider or a proxy."""
     return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
 
 
@@ -42,7 +42,7 @@ def until(condition: Callable[[], T], guard: float = _HANG_GUARD) -> T:
 
 
 class Service:
-    """`graphcap serve` on a free port, for as long as its `with` lasts. `environment` adds to a clean one."""
+    """`graphcap serve` on a free port, inside its `with` block. `environment` is added to a clean environment."""
 
     def __init__(self, *options: str, workspace: Path = WORKSPACE, cwd: Path = ROOT, **environment: str) -> None:
         self._command = [*(sys.executable, "-m", "bridge.cli", "serve", "--port", "0", "--workspace", str(workspace))]
@@ -50,7 +50,7 @@ class Service:
         self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment}
         self._cwd = cwd
         self._started = threading.Event()
-        self._told = threading.Condition()
+        self._log_changed = threading.Condition()
         self.url = ""
         self.log = ""
         self.code: int | None = None
@@ -80,29 +80,31 @@ class Service:
         return self.request("GET", path, headers=headers)
 
     def stop(self) -> int:
-        """Ask it to stop; the exit code."""
+        """Stop the service with SIGTERM, and return its exit code."""
         if self.process.poll() is None:
-            written.keep(written.process(self.process.pid))
+            recorded_output.keep(recorded_output.process(self.process.pid))
             self.process.send_signal(signal.SIGTERM)
         self.code = self.process.wait(_HANG_GUARD)
         self._reader.join(_HANG_GUARD)
         if self.process.stderr is not None:
             self.process.stderr.close()
-            written.keep(self.log)
+            recorded_output.keep(self.log)
         return self.code
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
-        """Block until the log says it so often: an answer may be here before the lines written until then are."""
-        with self._told:
-            assert self._told.wait_for(lambda: self.log.count(text) >= times, _HANG_GUARD), f"no line says {text}"
+        """Block until the log contains the text `times` times. A response may arrive before earlier log lines do."""
+        with self._log_changed:
+            assert self._log_changed.wait_for(lambda: self.log.count(text) >= times, _HANG_GUARD), (
+                f"no line says {text}"
+            )
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            with self._told:
+            with self._log_changed:
                 self.log += line
-                self._told.notify_all()
-            if (found := _ADDRESS.search(line)) and not self.url:
-                self.url = found[1]
+                self._log_changed.notify_all()
+            if (match := _ADDRESS.search(line)) and not self.url:
+                self.url = match[1]
                 self._started.set()
         self._started.set()

@@ -1,4 +1,4 @@
-"""providers.toml and the environment: what they configure, what is inherited, and every mistake at once."""
+"""providers.toml and the environment: values, inheritance and reports of all mistakes."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_a_key_is_read_from_the_file_the_environment_or_a_secret(toml: Path, tmp
     assert provider(toml, f'{kind}api_key_env = "STUDIO"', **in_file).api_key == SECRET
 
 
-def test_a_whole_file(toml: Path) -> None:
+def test_a_complete_file(toml: Path) -> None:
     configured = load(
         toml,
         '[providers."My studio"]\nkind = "ollama"\nbase_url = "gpu-1"\napi_key = "own"\ndefault_model = "llava"\n'
@@ -78,7 +78,7 @@ def test_a_whole_file(toml: Path) -> None:
         ("https://api.openai.com.example", False),
     ],
 )
-def test_the_environments_key_is_used_only_at_its_own_origin(toml: Path, address: str, inherits: bool) -> None:
+def test_a_key_from_the_environment_is_used_only_at_its_own_origin(toml: Path, address: str, inherits: bool) -> None:
     text = f'kind = "openai"\nbase_url = "{address}"'
     assert provider(toml, text, OPENAI_API_KEY=SECRET).api_key == (SECRET if inherits else "")
     endpoints = f'kind = "openai"\nendpoints = ["{address or "https://api.openai.com"}", "http://proxy:4000"]'
@@ -114,7 +114,7 @@ def test_an_endpoint_has_its_own_values_or_those_of_its_provider(toml: Path) -> 
     assert (settings.strategy, settings.breaker) == ("weighted", BreakerSettings(2, 1.5))
     assert settings.fallbacks == (FallbackSettings("gemini", "flash", "refusal"), FallbackSettings("builtin"))
     assert settings.disabled == ("gpu-3:8000",)
-    assert [(one.name, one.config.base_url, one.config.api_key, one.weight) for one in settings.endpoints] == [
+    assert [(item.name, item.config.base_url, item.config.api_key, item.weight) for item in settings.endpoints] == [
         ("gpu-1:8000", "http://gpu-1:8000/v1", "shared", 1),
         ("big", "http://gpu-2:8000/v1", "own", 3),
         ("gpu-4", "http://gpu-4/a/v1", "shared", 1),
@@ -160,9 +160,9 @@ LISTED = 'kind = "vllm"\nendpoints = '
 )
 def test_a_mistake_is_reported_once_with_its_place(toml: Path, text: str, place: str, sentence: str) -> None:
     (mistake,) = mistakes(toml, f"[providers.mine]\n{text}\n", X="y")
-    where, _, told = mistake.partition(": ")
-    assert where == f"providers.mine.{place}".removesuffix(".")
-    assert sentence in told
+    location, _, message = mistake.partition(": ")
+    assert location == f"providers.mine.{place}".removesuffix(".")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(

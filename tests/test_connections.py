@@ -1,4 +1,4 @@
-"""A pooled connection that the server has closed meanwhile is not used for a request."""
+"""A pooled connection that the server has closed is not reused."""
 
 import asyncio
 import socket

@@ -14,7 +14,7 @@ MODULES = (errors, perspective_errors, provider_errors, deadline)
 
 @pytest.mark.parametrize("module", MODULES, ids=[module.__name__ for module in MODULES])
 def test_every_error_has_a_row(module: ModuleType) -> None:
-    """A base class needs none: its subclasses are raised. ValidationFailed leads to a re-ask, then to OutputInvalid."""
+    """Base classes are not raised. ValidationFailed causes a re-ask, and finally OutputInvalid."""
     classes = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, Exception)]
     defined = [cls for cls in classes if cls.__module__ == module.__name__]
     without = [cls.__name__ for cls in defined if cls not in errors.TABLE and not cls.__subclasses__()]

@@ -1,4 +1,4 @@
-"""The messages of make on a machine that lacks something."""
+"""The messages of make if a requirement is missing."""
 
 import os
 import shutil

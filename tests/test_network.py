@@ -15,7 +15,7 @@ from bridge.errors import AddressRefused
 from bridge.network.addresses import classify
 from bridge.network.policy import AddressPolicy
 from bridge.network.transport import GuardedTransport
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 from tests.servers.tls import FILE, self_signed
 
 LOOPBACK = AddressPolicy(mode="listed", allow_networks=("127.0.0.0/8",))
@@ -129,17 +129,17 @@ HOSTS = ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_refused_address_is_not_dialled(trap: TrapServer, host: str) -> None:
-    """One refused address refuses the name."""
+async def test_a_rejected_address_is_not_connected(recording_server: RecordingServer, host: str) -> None:
+    """A name is rejected if one of its addresses is rejected."""
     look_up = names(mixed=("93.184.216.34", "127.0.0.1")) if host == "mixed.example" else None
     async with client_of(AddressPolicy(), look_up=look_up) as client:
         with pytest.raises(httpx2.ConnectError) as caught:
-            await client.get(f"http://{host}:{trap.port}/")
+            await client.get(f"http://{host}:{recording_server.port}/")
     assert isinstance(caught.value.__cause__, AddressRefused)
-    assert trap.untouched
+    assert recording_server.not_called
 
 
-async def test_a_name_is_resolved_once(trap: TrapServer) -> None:
+async def test_a_name_is_resolved_once(recording_server: RecordingServer) -> None:
     """DNS rebinding: a second lookup would return another address."""
     lookups = []
 
@@ -152,12 +152,14 @@ async def test_a_name_is_resolved_once(trap: TrapServer) -> None:
     assert lookups == ["rebind.example"]
 
 
-async def test_proxies_of_the_environment_are_not_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(
+    recording_server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, trap.url)
+        monkeypatch.setenv(name, recording_server.url)
     async with answering(OK) as port, client_of(LOOPBACK) as client:
         assert (await client.get(f"http://127.0.0.1:{port}/")).text == "ok"
-    assert trap.untouched
+    assert recording_server.not_called
 
 
 @pytest.fixture(scope="module")

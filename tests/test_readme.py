@@ -14,7 +14,7 @@ from bridge.settings import OTHERS, PREFIX, Settings
 from docs import generate
 from providers import registry
 from tests.conftest import Graphcap
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.service import ROOT, WORKSPACE, Service, clean_environment
 from tests.tools import need
 
@@ -36,7 +36,7 @@ def marked(kind: str) -> list[str]:
 
 
 def run(*command: str) -> str:
-    """Run a command in the project's directory, with the installed programs on PATH, and return what it printed."""
+    """Run a command in the project's directory, with the installed programs on PATH, and return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**clean_environment(), "PATH": path}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -63,15 +63,15 @@ def test_marked_scripts_work() -> None:
 
 
 def commands() -> dict[str, str]:
-    """Return every `graphcap …` with arguments, and the page that it is on."""
-    found: dict[str, str] = {}
+    """Return every `graphcap` command with arguments -> the name of its page."""
+    pages: dict[str, str] = {}
     for page, text in TEXTS.items():
         blocks = "\n".join(code for kind, code in FENCED.findall(text) if kind in ("sh", "console", ""))
         inline = re.findall(r"`((?:[\w./]*/)?graphcap [^`]+)`", FENCED.sub("", text))
         lines = [line.strip().removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
-        lines = [line.split(" > ")[0] for line in lines]  # without the file that the output goes to
-        found.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
-    return found
+        lines = [line.split(" > ")[0] for line in lines]  # without output redirection
+        pages.update({command: page.name for command in [*inline, *lines] if COMMAND.match(command)})
+    return pages
 
 
 def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,15 +93,15 @@ def test_commands_on_the_pages_can_be_parsed(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.slow
 def test_captions_and_checks_on_the_pages_work(graphcap: Graphcap) -> None:
-    """Run them with a server of the same protocol in the place of the real one."""
+    """Run the commands with a test server of the same protocol."""
     photo = str(WORKSPACE / "datasets/samples/coffee.jpg")
     done = set()
     for command, page in commands().items():
         words = shlex.split(command, comments=True)[1:]
-        kind = next((word for word in words if word in OF_KIND), None)
+        kind = next((word for word in words if word in KIND_BY_NAME), None)
         if kind is None or "--model" not in words or not {"photo.jpg", "check"} & set(words):
             continue
-        with OF_KIND[kind].server(key="sk-of-the-page") as server:
+        with KIND_BY_NAME[kind].server(key="sk-of-the-page") as server:
             server.models = (words[words.index("--model") + 1],)
             if "--base-url" in words:
                 words[words.index("--base-url") + 1] = server.url
@@ -112,7 +112,7 @@ def test_captions_and_checks_on_the_pages_work(graphcap: Graphcap) -> None:
             assert result.code == 0, f"{page}: {command}: {result.out}{result.err}"
             assert server.calls
         done.add(kind)
-    assert done == set(OF_KIND)
+    assert done == set(KIND_BY_NAME)
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""The settings of a process: where they are read from, their defaults, and every mistake at once."""
+"""The settings of a process: sources, defaults and reports of all mistakes."""
 
 from pathlib import Path
 
@@ -91,9 +91,9 @@ def test_requests_may_contain_any_base_url_only_on_loopback(host: str, policy: s
 def test_a_mistake_names_the_setting_and_the_cause(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
 ) -> None:
-    (mistake, *others) = mistakes(monkeypatch, **{f"GRAPHCAP_{name}": value})
+    (mistake, *further) = mistakes(monkeypatch, **{f"GRAPHCAP_{name}": value})
     assert mistake.startswith(f"GRAPHCAP_{name}: {sentence}")
-    assert others == []
+    assert further == []
     assert SECRET[:9] not in mistake
 
 
@@ -117,7 +117,7 @@ def test_all_mistakes_are_reported_at_once(directory: Path, monkeypatch: pytest.
 
 
 def test_no_mistake_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """People paste a key into the wrong line."""
+    """A key may be pasted into the wrong setting."""
     for name in Settings.model_fields.keys() - {"workspace", "host"}:
         for value in (SECRET, f'["{SECRET}', f'[{{"{SECRET}": 1}}]'):
             with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Programs that some tests need and a machine may lack."""
+"""Programs and permissions that some tests require."""
 
 import os
 import shutil
@@ -10,21 +10,23 @@ import pytest
 
 
 def need(command: str) -> str:
-    """The path of a program; without it the test is skipped by the program's name, in CI it fails."""
+    """Return the path of a program. Without the program, skip the test, or fail it in CI."""
     return shutil.which(command) or missing(command)
 
 
 def need_python(version: str) -> Path:
-    """An interpreter of exactly this minor version ("3.12"), from PATH or pyenv."""
-    named = [shutil.which(f"python{version}"), *pyenv_pythons(version)]
-    return next((Path(path).resolve() for path in named if path and runs(path)), None) or missing(f"python{version}")
+    """Return an interpreter of this minor version ("3.12"), from PATH or pyenv."""
+    candidates = [shutil.which(f"python{version}"), *pyenv_pythons(version)]
+    return next((Path(path).resolve() for path in candidates if path and runs(path)), None) or missing(
+        f"python{version}"
+    )
 
 
 def need_namespaces() -> None:
-    """Mount namespaces of our own, which only root has everywhere."""
+    """Skip the test, or fail it in CI, without permission to create mount namespaces."""
     need("unshare")
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
-        missing("the right to make a mount namespace (root)")
+        missing("permission to create a mount namespace (root)")
 
 
 def read_process(process: int | str, name: str) -> bytes:
@@ -54,5 +56,5 @@ def pyenv_pythons(version: str) -> list[str]:
 
 
 def runs(python: str) -> bool:
-    """A pyenv shim stands on PATH also for versions that are not chosen, and then refuses to run."""
+    """Return whether the interpreter runs: a pyenv shim on PATH fails for versions that are not selected."""
     return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0

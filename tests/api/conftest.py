@@ -13,7 +13,7 @@ NAMED_KEY = "our-react-key-246810"
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    """A service without API keys, for images of at most 3 MB."""
+    """Start a service without API keys, for images of at most 3 MB."""
     with Service(GRAPHCAP_LOG="json", GRAPHCAP_MAX_IMAGE_BYTES="3000000") as running:
         yield running
     assert running.code == 0
@@ -23,7 +23,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def keyed() -> Iterator[Service]:
-    """A service with API keys, below the root path /bridge."""
+    """Start a service with API keys, below the root path /bridge."""
     keys = {"GRAPHCAP_API_KEYS": ",".join(API_KEYS), "GRAPHCAP_NAMED_API_KEYS": f"react={NAMED_KEY}"}
     with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/hour", **keys) as running:
         yield running

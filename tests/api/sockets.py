@@ -1,4 +1,4 @@
-"""A WebSocket client: frames out, events in."""
+"""A WebSocket client that sends frames and receives events."""
 
 import json
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.settings import Settings
 from bridge.telemetry.record import RequestRecord
-from tests.api.streams import HANG_GUARD, Event, check_story
+from tests.api.streams import HANG_GUARD, Event, check_event_order
 from tests.service import Service
 
 
 class Socket:
-    """One connection; `received` keeps every event by id."""
+    """A connection; `received` contains every event by id."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -43,11 +43,11 @@ class Socket:
             self.next()
         return matching[0]
 
-    def story(self, id: str, *perspectives: str) -> list[Event]:
-        """Return every event of a request, checked to be complete and in order."""
+    def all_events(self, id: str, *perspectives: str) -> list[Event]:
+        """Return all events of a request, after checking that they are complete and in order."""
         self.until(id, "done")
         received = self.received.pop(id)
-        check_story(received, perspectives)
+        check_event_order(received, perspectives)
         return received
 
     def close_code(self) -> int:
@@ -80,8 +80,8 @@ def socket(service: Service | str, path: str = "/api/v1/perspectives/stream", **
         yield Socket(connection)
 
 
-def refusal(service: Service, *path: str, **options: Any) -> Response:
-    """Return the HTTP response to a WebSocket that is refused."""
+def rejection(service: Service, *path: str, **options: Any) -> Response:
+    """Return the HTTP response to a rejected WebSocket."""
     with pytest.raises(InvalidStatus) as refused, socket(service, *path, **options):
         pass
     return refused.value.response

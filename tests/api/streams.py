@@ -1,4 +1,4 @@
-"""Requests to a wire server through the bridge, and the events that come back."""
+"""Requests to a model server through the bridge, and the events of their responses."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.contract.kinds import OF_KIND, Kind
+from tests.contract.kinds import KIND_BY_NAME, Kind
 from tests.contract.schemas import PLAIN
 from tests.servers import WireServer
 from tests.service import WORKSPACE, Service
@@ -26,14 +26,14 @@ def inline(name: str = "mine", prompt: str = "Describe the picture.", **fields: 
     return {"name": name, "prompt": prompt, "json_schema": PLAIN, **fields}
 
 
-def target(server: WireServer, kind: Kind = OF_KIND["vllm"]) -> dict[str, Any]:
+def target(server: WireServer, kind: Kind = KIND_BY_NAME["vllm"]) -> dict[str, Any]:
     """Return the fields that send a request to this server."""
     server.key = KEY
     config = {"kind": kind.kind, "base_url": server.url, "api_key": KEY}
     return {"image": {"path": SAMPLE}, "model": server.models[0], "provider_config": config}
 
 
-def caption(server: WireServer, kind: Kind = OF_KIND["vllm"], **fields: Any) -> dict[str, Any]:
+def caption(server: WireServer, kind: Kind = KIND_BY_NAME["vllm"], **fields: Any) -> dict[str, Any]:
     return {"perspective": inline(), **target(server, kind), **fields}
 
 
@@ -71,17 +71,17 @@ def events(response: httpx.Response) -> Iterator[Event]:
 
 
 def streamed(service: Service | str, path: str, body: dict[str, Any]) -> list[Event]:
-    """Return every event of a request, checked to be complete and in order."""
+    """Return all events of a request, after checking that they are complete and in order."""
     with streaming(service, path, json=body) as response:
         assert response.status_code == 200, response.read()
         received = list(events(response))
     names = [body["perspective"]] if "perspective" in body else [*body.get("perspectives", []), body.get("synthesize")]
-    check_story(received, [name["name"] if isinstance(name, dict) else name for name in names if name])
+    check_event_order(received, [name["name"] if isinstance(name, dict) else name for name in names if name])
     return received
 
 
-def check_story(received: list[Event], perspectives: Iterable[str]) -> None:
-    """Check: `started` first, one end per perspective and nothing of it after that, `done` last, one id throughout."""
+def check_event_order(received: list[Event], perspectives: Iterable[str]) -> None:
+    """Check the order: `started` first, one last event per perspective, `done` last, and the same id in all."""
     assert len({event["id"] for event in received}) == 1
     assert [event["type"] for event in (received[0], received[-1])] == ["started", "done"]
     between = received[1:-1]

@@ -1,4 +1,4 @@
-"""Several perspectives over one image: results, failures, and the requests that the providers get."""
+"""Several perspectives of one image: results, failures and provider requests."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +23,10 @@ def analyze(service: Service, body: dict[str, Any], status: int = 200) -> dict[s
 
 
 def test_results_are_in_the_order_of_the_request(service: Service, vllm_server: OpenAIServer) -> None:
-    asked = ["training_tags", inline("zebra"), "alt_text", inline("ant", json_schema=RICH)]
-    response = analyze(service, analysis(vllm_server, *asked))
+    perspectives = ["training_tags", inline("zebra"), "alt_text", inline("ant", json_schema=RICH)]
+    response = analyze(service, analysis(vllm_server, *perspectives))
     names = ["training_tags", "zebra", "alt_text", "ant"]
-    assert list(response["results"]) == [one["perspective"] for one in response["results"].values()] == names
+    assert list(response["results"]) == [result["perspective"] for result in response["results"].values()] == names
     assert set(response) == {"results", "errors", "synthesis", "image", "usage", "timing", "request_id"}
     assert (response["errors"], response["synthesis"]) == ({}, None)
     assert response["usage"] == {"input_tokens": 480, "output_tokens": 120, "cached_tokens": 256}
@@ -124,7 +124,7 @@ def test_everything_before_the_prompt_is_identical(service: Service, kind: Kind,
 def before_the_prompt(call: Call) -> str:
     """Return the part of the provider request before the prompt: system text and image."""
     raw = call.raw.decode()
-    if call.path == "/api/chat":  # Ollama's template puts a message's images before its text
+    if call.path == "/api/chat":  # Ollama's template puts the images of a message before its text
         system, user = call.body["messages"][:2]
         return f"{system} {user['images']}"
     if "contents" in call.body:  # Gemini reads the system instruction first

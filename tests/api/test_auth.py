@@ -1,4 +1,4 @@
-"""API keys where they are set, and web pages of allowed origins where they are not."""
+"""Authentication with API keys, and allowed origins without them."""
 
 import socket as sockets
 from typing import Any
@@ -11,7 +11,7 @@ from bridge.settings import load
 from bridge.version import __version__
 from tests.api import streams
 from tests.api.conftest import API_KEYS, NAMED_KEY
-from tests.api.sockets import refusal, socket
+from tests.api.sockets import rejection, socket
 from tests.api.streams import API, HANG_GUARD, SAMPLE
 from tests.service import WORKSPACE, Service
 
@@ -62,7 +62,7 @@ def test_callers_are_named_in_the_log_and_the_metrics(keyed: Service) -> None:
     with socket(keyed) as client:
         client.send("auth", api_key=NAMED_KEY)
         client.send("caption", "named", **BODY)
-        client.story("named", "alt_text")
+        client.all_events("named", "alt_text")
     assert int(post(keyed, headers).headers["ratelimit-remaining"]) == 997
     assert post(keyed, {"X-API-Key": OTHER}).status_code == 200
     keyed.wait_for_log('"key": "react"', 3)
@@ -94,20 +94,20 @@ OPEN += ["/", "/page/app.js", "/docs", "/docs/docs.js", "/openapi.json", "/bridg
 def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) -> None:
     assert {path: keyed.get(path).status_code for path in PROTECTED} == dict.fromkeys(PROTECTED, 401)
     assert {path: keyed.get(path).status_code for path in OPEN} == dict.fromkeys(OPEN, 200)
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
-    preflight = keyed.request("OPTIONS", f"{API}/caption", headers={"Origin": PAGE, **asked})
+    access = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    preflight = keyed.request("OPTIONS", f"{API}/caption", headers={"Origin": PAGE, **access})
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
 
 
 def test_a_websocket_sends_its_key_in_a_header_or_its_first_message(keyed: Service, service: Service) -> None:
     with socket(keyed, additional_headers={"Authorization": f"Bearer {KEY}"}) as client:
         client.send("caption", "a1", **BODY)
-        client.story("a1", "alt_text")
+        client.all_events("a1", "alt_text")
     for running, key in ((keyed, OTHER), (service, "anything")):
         with socket(running) as client:
             client.send("auth", api_key=key)
             client.send("caption", "a1", **BODY)
-            client.story("a1", "alt_text")
+            client.all_events("a1", "alt_text")
 
 
 FIRST_MESSAGES: list[tuple[str, dict[str, Any]]] = [
@@ -139,25 +139,25 @@ ALLOWED = [PAGE, "https://localhost", "http://127.0.0.1:3000", "http://[::1]:808
 REJECTED = [FOREIGN, "https://localhost.evil.test", "http://localhost.", "null", "http://[", "", "x", "file://"]
 
 
-def test_pages_of_this_machine_may_send_requests(service: Service) -> None:
+def test_loopback_origins_are_accepted(service: Service) -> None:
     for origin in (*ALLOWED, service.url):
         response = post(service, {"Origin": origin})
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, origin)
     for origin in (PAGE, service.url):
         with socket(service, origin=origin) as client:
             client.send("caption", "a1", **BODY)
-            client.story("a1", "alt_text")
+            client.all_events("a1", "alt_text")
 
 
-def test_pages_of_other_origins_are_rejected(service: Service) -> None:
+def test_other_origins_are_rejected(service: Service) -> None:
     for origin in REJECTED:
         response = post(service, {"Origin": origin})
         assert (response.status_code, response.json()["code"]) == (403, "origin_refused"), origin
-    assert refusal(service, origin=FOREIGN).status_code == 403
+    assert rejection(service, origin=FOREIGN).status_code == 403
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
-def test_a_foreign_form_is_rejected_before_its_body(service: Service, kind: str) -> None:
+def test_a_cross_origin_form_is_rejected_before_its_body(service: Service, kind: str) -> None:
     headers = f"Host: 127.0.0.1\r\nOrigin: {FOREIGN}\r\nContent-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
     with sockets.create_connection(("127.0.0.1", service.port), HANG_GUARD) as connection:
         connection.sendall(f"POST {API}/caption HTTP/1.1\r\n{headers}".encode())
@@ -165,7 +165,7 @@ def test_a_foreign_form_is_rejected_before_its_body(service: Service, kind: str)
 
 
 @pytest.mark.slow
-def test_listed_origins_replace_those_of_this_machine() -> None:
+def test_configured_origins_replace_the_loopback_default() -> None:
     with Service(GRAPHCAP_CORS_ORIGINS="https://captions.example") as service:
         statuses = [post(service, {"Origin": origin}).status_code for origin in ("https://captions.example", PAGE)]
         assert statuses == [200, 403]
@@ -182,7 +182,7 @@ WARNINGS: list[tuple[dict[str, Any], str, bool]] = [
 
 
 @pytest.mark.parametrize(("settings", "sentence", "warned"), WARNINGS)
-def test_a_service_that_others_can_reach_without_a_key_warns_at_start(
+def test_a_service_without_keys_on_a_public_address_warns_at_start(
     settings: dict[str, Any], sentence: str, warned: bool
 ) -> None:
     assert any(sentence in warning for warning in _warnings(load(**settings))) is warned

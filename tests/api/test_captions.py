@@ -1,4 +1,4 @@
-"""Captions through the running service: every source of an image, every format of the response."""
+"""Captions from a running service: image sources, response fields and disconnects."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.api.streams import KEY, PHOTO, SAMPLE
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.images.samples import photo, saved
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -41,7 +41,7 @@ def body_for(kind: str, url: str, **fields: Any) -> dict[str, Any]:
     return {"perspective": "alt_text", "provider_config": config, "model": "tiny-vision", **fields}
 
 
-def test_the_whole_response(service: Service) -> None:
+def test_response_fields(service: Service) -> None:
     response = post(
         service,
         "/api/v1/perspectives/caption",
@@ -86,7 +86,7 @@ def test_every_source_gives_the_same_image(service: Service, source: str) -> Non
 
 
 def test_an_inline_perspective(service: Service) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         server.reply(b.Answer({"look": "warm {subject}"}))
         fields = {"perspective": INLINE, "image": {"path": SAMPLE}, "variables": {"subject": "{the cup}"}}
         caption = post(service, "/perspectives/caption", json=body_for("vllm", server.url, **fields)).json()
@@ -96,7 +96,7 @@ def test_an_inline_perspective(service: Service) -> None:
 
 
 def test_the_image_is_prepared_for_each_target(service: Service) -> None:
-    with OF_KIND["openai"].server(key=KEY) as first, OF_KIND["llamacpp"].server(key=KEY) as second:
+    with KIND_BY_NAME["openai"].server(key=KEY) as first, KIND_BY_NAME["llamacpp"].server(key=KEY) as second:
         first.reply(b.Status(401))
         config = {"kind": "llamacpp", "base_url": second.url, "api_key": KEY}
         fallback = {"provider_config": config, "model": second.models[0]}
@@ -110,7 +110,7 @@ def test_the_image_is_prepared_for_each_target(service: Service) -> None:
 
 
 def test_the_provider_key_in_a_header(service: Service) -> None:
-    with OF_KIND["openai"].server(key=KEY) as server:
+    with KIND_BY_NAME["openai"].server(key=KEY) as server:
         config = {"kind": "openai", "base_url": server.url}
         body = {"image": {"path": SAMPLE}, "provider_config": config, "model": server.models[0]}
         post(service, "/perspectives/alt_text/caption", json=body, headers={"X-Provider-Key": KEY})
@@ -119,21 +119,21 @@ def test_the_provider_key_in_a_header(service: Service) -> None:
 
 @pytest.mark.parametrize("path", ["/perspectives/caption", "/perspectives/analyze", "/perspectives/caption-from-path"])
 def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         server.default = b.Hold()
         fields = body_for("vllm", server.url, model=server.models[0], image={"path": SAMPLE})
         if path.endswith("from-path"):
             fields["image_path"] = f"/workspace/{SAMPLE}"
         if path.endswith("analyze"):
             fields["perspectives"] = [fields.pop("perspective")]
-        with leaving(service, path, fields):
+        with disconnecting(service, path, fields):
             server.wait_for_calls(1)
         assert server.closed.wait(60), "the provider's call went on"
 
 
 @contextmanager
-def leaving(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
-    """POST to a service, or to a base URL, and disconnect at the end without reading the response."""
+def disconnecting(service: Service | str, path: str, fields: dict[str, Any]) -> Iterator[None]:
+    """POST to a service, or to a base URL, and disconnect at the end of the block without reading the response."""
     address = urlsplit(service if isinstance(service, str) else service.url)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""A worker at capacity rejects requests at once."""
+"""A worker at capacity rejects requests immediately."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from tests.service import Service
 
 @pytest.fixture(scope="module")
 def full() -> Iterator[Service]:
-    """A service that carries two requests at a time."""
+    """Start a service that accepts two concurrent requests."""
     with Service(GRAPHCAP_MAX_IN_FLIGHT="2") as service:
         yield service
 
@@ -53,4 +53,4 @@ def test_websockets_share_the_limit(full: Service, vllm_server: OpenAIServer) ->
             assert second.close_code() == 1013
         vllm_server.release()
         for name in "ab":
-            client.story(name, "mine")
+            client.all_events(name, "mine")

@@ -1,4 +1,4 @@
-"""Clients that send or read slowly: no call, no slot and no connection waits for them without end."""
+"""Slow clients: calls, slots and connections are released after a timeout."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.service import WORKSPACE, Service
 
 
 async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer) -> None:
-    """The client accepts no result; the call of another request is cancelled."""
+    """The client does not read the result. The call of its other request is cancelled."""
     vllm_server.reply(b.Hang("first"))
     vllm_server.default = b.Answer(streams.GOOD)
     body = streams.caption(vllm_server)
@@ -47,7 +47,7 @@ async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer)
 
 
 async def test_an_exception_of_one_request_does_not_cancel_the_others(vllm_server: OpenAIServer) -> None:
-    """The result of `a1` cannot be sent. `a1` ends in an error, and `a2` in its result."""
+    """The result of `a1` cannot be sent. `a1` ends with an error, and `a2` with its result."""
     vllm_server.default = b.Hold(b.Answer(streams.GOOD))
     incoming: asyncio.Queue[Message] = asyncio.Queue()
     incoming.put_nowait({"type": "websocket.connect"})

@@ -1,4 +1,4 @@
-"""Errors of bad input: one problem with its code, as JSON, with CORS headers and without private data."""
+"""Errors for invalid input: a problem as JSON, with CORS headers and without private data."""
 
 import base64
 from pathlib import Path
@@ -80,7 +80,7 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
 ]
 
 
-def test_bad_requests(service: Service) -> None:
+def test_invalid_requests_are_rejected(service: Service) -> None:
     for fields, status, code, hint in CASES:
         check(send(service, "/api/v1/perspectives/caption", json=fields), status, code, hint)
     assert "sk-secret" not in service.log
@@ -93,9 +93,7 @@ POINTERS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-def test_the_failure_of_a_fallback_is_reported_and_not_the_first_one(
-    service: Service, vllm_server: OpenAIServer
-) -> None:
+def test_the_failure_of_the_fallback_is_reported(service: Service, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Status(401)
     last = {"model": "m", "provider_config": {"kind": "openai", "base_url": "http://169.254.169.254"}}
     first = {"model": vllm_server.models[0], "provider_config": {"kind": "vllm", "base_url": vllm_server.url}}
@@ -130,18 +128,18 @@ def test_unknown_paths_and_methods(service: Service, method: str, path: str, sta
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 100_000, b'{"image": ,}'])
-def test_bodies_that_are_no_json_object(service: Service, content: bytes) -> None:
+def test_bodies_that_are_not_json_objects_are_rejected(service: Service, content: bytes) -> None:
     hint = "line 1 column" if b"image" in content else ""
     check(send(service, "/perspectives/caption", content=content), 400, "invalid_json", hint)
 
 
-def test_a_body_over_the_limit_is_rejected_while_it_arrives(service: Service) -> None:
+def test_a_body_over_the_limit_is_rejected_while_it_is_received(service: Service) -> None:
     chunks = (b" " * 100_000 for _ in range(100))
     for content in (b" " * 10_000_000, chunks):
         check(send(service, "/perspectives/caption", content=content), 413, "body_too_large")
 
 
-def test_mistakes_in_multipart_bodies_are_named(service: Service) -> None:
+def test_errors_in_multipart_bodies_are_named(service: Service) -> None:
     photo = PHOTO.read_bytes()
     form = "multipart/form-data"
     text = b'--x\r\nContent-Disposition: form-data; name="perspective"\r\n\r\n\\ud800+2AA-\r\n--x--\r\n'

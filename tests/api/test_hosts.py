@@ -8,7 +8,7 @@ import pytest
 from bridge.api.middleware.auth import AccessControl
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.settings import Settings
-from tests.api.sockets import refusal
+from tests.api.sockets import rejection
 from tests.service import Service
 
 KEY = "our-first-key-12345"
@@ -33,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("settings", "hosts", "allowed"), CASES)
-def test_which_hosts_are_allowed(settings: dict[str, object], hosts: tuple[str, ...], allowed: bool) -> None:
+def test_allowed_hosts(settings: dict[str, object], hosts: tuple[str, ...], allowed: bool) -> None:
     loaded = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
     access = AccessControl(loaded, RateLimiter(loaded))
     assert [host for host in hosts if access.allow_host(host) != allowed] == []
@@ -56,7 +56,7 @@ def test_other_hosts_are_rejected_with_name_and_setting(service: Service) -> Non
     assert (rejected.status_code, rejected.json()["code"]) == (403, "origin_refused")
     assert "'upstream:8080'" in rejected.json()["detail"]
     assert "GRAPHCAP_ALLOWED_HOSTS" in rejected.json()["detail"]
-    assert refusal(service).status_code == 403
+    assert rejection(service).status_code == 403
 
 
 @pytest.mark.slow

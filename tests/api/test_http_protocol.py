@@ -1,4 +1,4 @@
-"""Connections of slow, broken and unusual clients."""
+"""HTTP connections of slow, broken and unusual clients."""
 
 import inspect
 import json
@@ -59,13 +59,13 @@ REJECTED: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.parametrize(("data", "status", "code"), REJECTED.values(), ids=REJECTED)
 def test_malformed_and_slow_requests_get_a_problem(service: Service, data: bytes, status: int, code: str) -> None:
-    found, problem = exchange(service, data)
-    assert (found, problem["code"], problem["retryable"]) == (status, code, status == 408)
+    actual, problem = exchange(service, data)
+    assert (actual, problem["code"], problem["retryable"]) == (status, code, status == 408)
     service.wait_for_log(f'request_id="{problem["instance"]}"')
 
 
-def test_an_offer_of_http_2_is_ignored(service: Service) -> None:
-    """Java's client offers it with every first request, curl with --http2."""
+def test_an_http2_upgrade_is_ignored(service: Service) -> None:
+    """Java's client requests it with every first request, curl with --http2."""
     offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
     status, caption = exchange(service, POST + offer + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
     assert (status, caption["perspective"]) == (200, "alt_text")
@@ -79,7 +79,7 @@ def test_a_malformed_websocket_handshake_is_disconnected(service: Service) -> No
 
 
 def test_idle_connections_are_closed(service: Service) -> None:
-    """Before the first request without a response, after a response when the keep-alive time is over."""
+    """Without a request: no response. After a response: the connection closes after the keep-alive time."""
     with connect(service) as connection:
         assert connection.recv(1) == b""
     with connect(service) as connection:
@@ -94,7 +94,7 @@ def test_idle_connections_are_kept_longer_than_by_common_proxies() -> None:
 
 
 def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -> None:
-    """A client may finish a large body to read the early response; one that does not finish is disconnected."""
+    """A client may finish a large body to read an early response. If it does not, it is disconnected."""
     size = 40 * 1024 * 1024
     with connect(service) as connection:
         connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % size)
@@ -109,13 +109,13 @@ def test_a_body_that_continues_after_its_response_is_bounded(service: Service) -
             file.read()
 
 
-def test_the_kernel_resets_connections_of_clients_that_read_nothing() -> None:
+def test_connections_of_clients_that_stop_reading_are_reset() -> None:
     """Accepted sockets inherit the option (tcp(7))."""
     with listen("127.0.0.1", 0) as listening:
         assert listening.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT) == 30_000
 
 
-def test_uvicorn_still_has_what_the_protocol_uses() -> None:
+def test_uvicorn_has_the_attributes_that_the_protocol_uses() -> None:
     """RequestProtocol overrides these methods and reads these attributes; review it when one of them changes."""
     methods = {
         "connection_made": ["self", "transport"],

@@ -23,7 +23,7 @@ def test_the_committed_document_is_current(document: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_every_example_works_without_configuration(document: dict[str, Any]) -> None:
-    """Send what "Try it out" sends: the example of each operation to a service without keys."""
+    """Send the example of each operation, as "Try it out" does, to a service without keys."""
     with Service() as service, httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():

@@ -1,4 +1,4 @@
-"""The pages: complete without another host, safe from foreign scripts and frames."""
+"""The pages: without files from other hosts, and protected from scripts and frames."""
 
 import re
 
@@ -54,16 +54,16 @@ def test_the_pages_can_be_turned_off() -> None:
         assert off.get("/").status_code == 200
 
 
-def test_the_root_path_itself_leads_to_the_page(keyed: Service) -> None:
+def test_the_root_path_redirects_to_the_page(keyed: Service) -> None:
     response = keyed.get("/bridge")
     assert (response.status_code, response.headers["location"]) == (307, "/bridge/")
 
 
-def test_the_document_tells_the_page_where_a_proxy_publishes_the_api(keyed: Service) -> None:
+def test_the_document_contains_the_root_path(keyed: Service) -> None:
     assert keyed.get("/bridge/openapi.json").json()["servers"] == [{"url": "/bridge"}]
 
 
-def test_other_responses_are_no_pages(keyed: Service) -> None:
+def test_other_responses_have_a_strict_policy(keyed: Service) -> None:
     files = ("docs/redoc.standalone.js", "docs/..%2fx", "page/index.html", "page/..%2fx")
     for path in ("info", "openapi.json", "nothing", *files):
         headers = keyed.get(f"/{path}").headers

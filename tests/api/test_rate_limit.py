@@ -28,7 +28,7 @@ def post(service: Service, **headers: str) -> httpx.Response:
     return streams.post(service, "/caption", BODY, headers=headers)
 
 
-def test_headers_and_problem_of_a_limited_caller() -> None:
+def test_a_limited_caller_gets_headers_and_a_problem() -> None:
     with Service(GRAPHCAP_RATE_LIMIT="2/month") as service:
         first = post(service, Origin="http://localhost:5173")
         names = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-policy")
@@ -48,7 +48,7 @@ def test_headers_and_problem_of_a_limited_caller() -> None:
 
 
 @pytest.mark.slow
-def test_keys_are_counted_apart_and_guesses_by_address() -> None:
+def test_valid_keys_are_limited_separately_and_invalid_keys_by_address() -> None:
     with Service(GRAPHCAP_RATE_LIMIT="2/month", GRAPHCAP_API_KEYS=",".join(KEYS)) as service:
         for key in KEYS:
             assert [post(service, **{"X-API-Key": key}).status_code for _ in range(3)] == [200, 200, 429]
@@ -63,13 +63,13 @@ def test_keys_are_counted_apart_and_guesses_by_address() -> None:
 
 
 @pytest.mark.slow
-def test_requests_of_a_websocket_are_counted_rejected_ones_too() -> None:
+def test_websocket_requests_are_counted_including_rejected_ones() -> None:
     with Service(GRAPHCAP_RATE_LIMIT="5/month") as service, socket(service) as client:
         for frame in ("{", '{"a": [' + "0," * 200_001 + "0]}", '{"type": "sing", "id": "z"}', '{"type": "caption"}'):
             client.raw(frame)
             assert client.next()["problem"]["status"] in (400, 422)
         client.send("caption", "a", **BODY)
-        client.story("a", "alt_text")
+        client.all_events("a", "alt_text")
         client.send("caption", "b", **BODY)
         problem = client.problem("b")
         assert (problem["code"], problem["retry_after"] > 0) == ("rate_limited", True)
@@ -102,7 +102,7 @@ async def test_the_tightest_limit_is_reported() -> None:
 
 @contextmanager
 def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A Redis server that stores nothing: its URL and its process."""
+    """Start a Redis server without persistence. Yield its URL and its process."""
     program = need("redis-server")
     address = path / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(address), "--save", "", "--appendonly", "no", "--dir", str(path)]
@@ -119,7 +119,7 @@ def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 @pytest.mark.slow
-def test_instances_count_together_in_redis(tmp_path: Path) -> None:
+def test_instances_share_a_limit_in_redis(tmp_path: Path) -> None:
     with redis(tmp_path) as (address, _):
         settings = {"GRAPHCAP_RATE_LIMIT": "3/month", "GRAPHCAP_RATE_LIMIT_STORAGE": address}
         with Service(**settings) as first, Service("--workers", "2", **settings) as second:
@@ -138,8 +138,8 @@ def test_requests_are_accepted_uncounted_while_redis_fails_and_counted_afterward
             process.send_signal(signal.SIGSTOP)
             responses = [post(service) for _ in range(3)]
             process.send_signal(signal.SIGCONT)
-        assert [(one.status_code, one.headers.get("ratelimit-limit")) for one in responses] == [(200, None)] * 3
-        with redis(tmp_path):  # another one, without the counts of the first
+        assert [(item.status_code, item.headers.get("ratelimit-limit")) for item in responses] == [(200, None)] * 3
+        with redis(tmp_path):  # a new server without counts
             until(lambda: post(service).headers.get("ratelimit-remaining") == "999")
         service.wait_for_log("GRAPHCAP_RATE_LIMIT_STORAGE answers again")
     assert service.log.count("GRAPHCAP_RATE_LIMIT_STORAGE failed (TimeoutError)") == 1

@@ -1,4 +1,4 @@
-"""The contract of graphcap's React client: its requests byte for byte, and the checks of its Zod schemas."""
+"""The contract with graphcap's React client: its exact requests, and the checks of its Zod schemas."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.api.streams import HANG_GUARD, KEY
-from tests.contract.kinds import OF_KIND, Kind
-from tests.servers import TrapServer
+from tests.contract.kinds import KIND_BY_NAME, Kind
+from tests.servers import RecordingServer
 from tests.servers import behaviours as b
 from tests.service import Service
 
@@ -32,8 +32,8 @@ class Client:
         return self._check(self._client.get(path))
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-        preflight = self._check(self._client.options(path, headers=asked))
+        headers = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        preflight = self._check(self._client.options(path, headers=headers))
         assert preflight.status_code == 200
         assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
         assert "POST" in preflight.headers["access-control-allow-methods"]
@@ -157,8 +157,8 @@ def test_models_and_a_caption_from_every_kind(client: Client, kind: Kind) -> Non
 
 @pytest.mark.parametrize("kind", ["vllm", "ollama"])
 def test_an_empty_key_is_not_sent(client: Client, kind: str) -> None:
-    with OF_KIND[kind].server() as server:
-        client.caption(screen_request(config(OF_KIND[kind], server.url, key=""), server.models[0]))
+    with KIND_BY_NAME[kind].server() as server:
+        client.caption(screen_request(config(KIND_BY_NAME[kind], server.url, key=""), server.models[0]))
         assert "authorization" not in {name.lower() for name in server.call.headers}
 
 
@@ -175,9 +175,9 @@ ACCEPTED: list[tuple[dict[str, Any], list[str]]] = [
 
 
 def test_variants_that_graphcap_accepts(client: Client) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         for changes, contexts in ACCEPTED:
-            client.caption(screen_request(config(OF_KIND["vllm"], server.url), server.models[0], **changes))
+            client.caption(screen_request(config(KIND_BY_NAME["vllm"], server.url), server.models[0], **changes))
             tagged = "".join(f"<context>\n{text}\n</context>\n\n" for text in contexts)
             assert server.call.prompt.startswith(tagged)
             assert server.call.prompt.count("<context>") == len(contexts)
@@ -200,11 +200,13 @@ def test_options_nested_without_a_provider_config(client: Client) -> None:
 
 
 def test_paths_outside_the_workspace_are_rejected(client: Client) -> None:
-    with TrapServer() as trap:
+    with RecordingServer() as recording_server:
         for path in ("/etc/passwd", "/../../etc/passwd", "/datasets/../../README.md"):
-            body = screen_request(config(OF_KIND["openai"], trap.url), "m", image_path=f"/workspace{path}")
+            body = screen_request(
+                config(KIND_BY_NAME["openai"], recording_server.url), "m", image_path=f"/workspace{path}"
+            )
             assert client.post(FROM_PATH, body).status_code in (403, 404)
-        assert trap.untouched
+        assert recording_server.not_called
 
 
 def connection(client: Client, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -228,10 +230,10 @@ def steps_of(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_connection_test_with_any_provider_name(client: Client) -> None:
-    with OF_KIND["openai"].server(key=KEY) as server:
+    with KIND_BY_NAME["openai"].server(key=KEY) as server:
         model = server.models[0]
         for name in ("My provider", "50% off", "a/b c", "Größe", "100%%20"):
-            body = config(OF_KIND["openai"], server.url, default_model=model, name=name)
+            body = config(KIND_BY_NAME["openai"], server.url, default_model=model, name=name)
             result = connection(client, quote(name, safe="/%"), body)
             names = ("initialize_client", "list_models", "test_chat_completion")
             assert steps_of(result) == [(step, "success") for step in names]
@@ -261,11 +263,11 @@ def test_a_failed_connection_test_names_its_cause(client: Client, kind: Kind) ->
     assert not any("Connection test failed" in sentence for sentence in sentences), "the client would hide it"
 
 
-def test_errors_show_one_sentence(client: Client) -> None:
-    """The client shows `detail` where it is a string, and the raw body otherwise."""
-    with OF_KIND["openai"].server(key=KEY) as server:
+def test_errors_are_shown_as_one_sentence(client: Client) -> None:
+    """The client shows `detail` if it is a string, otherwise the raw body."""
+    with KIND_BY_NAME["openai"].server(key=KEY) as server:
         server.reply(b.Status(429, {"Retry-After": "900"}))
-        limited = client.post(FROM_PATH, screen_request(config(OF_KIND["openai"], server.url), server.models[0]))
+        limited = client.post(FROM_PATH, screen_request(config(KIND_BY_NAME["openai"], server.url), server.models[0]))
     assert (limited.status_code, limited.headers["retry-after"]) == (429, "900")
     assert "application/json" in limited.headers["content-type"]
     assert limited.json()["detail"] == limited.json()["message"]

@@ -7,7 +7,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bridge.api.middleware.request_context import RequestContextMiddleware
 from tests.api.conftest import API_KEYS
-from tests.api.sockets import refusal, socket
+from tests.api.sockets import rejection, socket
 from tests.api.streams import SAMPLE
 from tests.service import Service
 
@@ -28,8 +28,8 @@ def test_every_spelling_of_a_path_is_served(keyed: Service) -> None:
     for path in ("/bridge", "//bridge/api/v1", ""):
         with socket(keyed, f"{path}/perspectives/stream", additional_headers=AUTHORIZED) as client:
             client.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
-            client.story("a1", "alt_text")
-    assert refusal(keyed, "/bridges/perspectives/stream").status_code == 404
+            client.all_events("a1", "alt_text")
+    assert rejection(keyed, "/bridges/perspectives/stream").status_code == 404
 
 
 async def test_a_bug_is_logged_and_reported_without_its_text(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""The formats of responses, as `Accept` prefers and as the OpenAPI document lists them."""
+"""Response formats: content negotiation, and the formats in the OpenAPI document."""
 
 import httpx
 import pytest
@@ -33,7 +33,7 @@ def request(*accept: str) -> Request:
     return Request({"type": "http", "headers": [(b"accept", value.encode()) for value in accept]})
 
 
-def test_negotiation() -> None:
+def test_content_negotiation() -> None:
     offered = responses.CAPTION_TYPES
     assert [(accept, negotiate(request(*accept), offered)) for accept, _ in PREFERRED] == PREFERRED
     assert negotiate(request("text/plain, text/event-stream;q=0.1"), responses.ANALYSIS_TYPES) == EVENTS

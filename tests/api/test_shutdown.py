@@ -1,4 +1,4 @@
-"""Graceful shutdown: not ready, no new work, running work finishes or gets a typed end; exit codes."""
+"""Graceful shutdown: readiness, new and running requests, and exit codes."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.api import streams
-from tests.api.sockets import Socket, refusal, socket
+from tests.api.sockets import Socket, rejection, socket
 from tests.api.streams import HANG_GUARD, SAMPLE, is_end
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -33,8 +33,8 @@ LONG, SHORT = "300", "0.3"
 
 
 @pytest.fixture
-def held(vllm_server: OpenAIServer) -> OpenAIServer:
-    """A provider that responds when it is released."""
+def slow_provider(vllm_server: OpenAIServer) -> OpenAIServer:
+    """Return a provider that responds when it is released."""
     vllm_server.default = b.Hold()
     return vllm_server
 
@@ -43,7 +43,7 @@ def wait_for_drain(service: Service) -> None:
     with httpx.Client(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
 
         def refuses() -> bool:
-            with suppress(httpx.TransportError):  # an idle worker may exit with a connection that it just accepted
+            with suppress(httpx.TransportError):  # an idle worker may exit just after it accepted a connection
                 return client.get("/readyz").status_code == 503
             return False
 
@@ -51,14 +51,14 @@ def wait_for_drain(service: Service) -> None:
 
 
 def terminate(service: Service) -> None:
-    """Send SIGTERM, and wait until new work is refused."""
+    """Send SIGTERM, and wait until new requests are rejected."""
     service.process.send_signal(signal.SIGTERM)
     wait_for_drain(service)
 
 
 @contextmanager
 def running(send: Callable[[], httpx.Response], server: OpenAIServer) -> Iterator[Future[httpx.Response]]:
-    """A request that waits for the provider."""
+    """Start a request that waits for the provider."""
     with ThreadPoolExecutor(1) as threads:
         response = threads.submit(send)
         server.wait_for_calls(1, HANG_GUARD)
@@ -69,15 +69,15 @@ def caption(service: Service, server: OpenAIServer) -> Callable[[], httpx.Respon
     return partial(streams.post, service, "/caption", streams.caption(server))
 
 
-def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> None:
+def test_running_requests_finish_and_new_ones_are_rejected(slow_provider: OpenAIServer) -> None:
     with (
         Service(GRAPHCAP_GRACE=LONG) as service,
         socket(service) as busy,
         socket(service) as idle,
-        running(caption(service, held), held) as response,
+        running(caption(service, slow_provider), slow_provider) as response,
     ):
-        busy.send("caption", "a", **streams.caption(held))
-        held.wait_for_calls(2, HANG_GUARD)
+        busy.send("caption", "a", **streams.caption(slow_provider))
+        slow_provider.wait_for_calls(2, HANG_GUARD)
         terminate(service)
         assert service.get("/livez").status_code == 200
         assert service.get("/health").json()["status"] == "healthy"
@@ -86,27 +86,27 @@ def test_running_work_finishes_and_new_work_is_refused(held: OpenAIServer) -> No
         assert (refused.status_code, problem["code"], problem["retryable"]) == (503, "shutting_down", True)
         names = ("retry-after", "x-request-begun", "connection", "x-request-id")
         assert [refused.headers[name] for name in names] == ["1", "no", "close", problem["instance"]]
-        check_websockets(service, busy, idle, streams.caption(held))
-        held.release()
+        check_websockets(service, busy, idle, streams.caption(slow_provider))
+        slow_provider.release()
         assert response.result(HANG_GUARD).status_code == 200
         assert response.result().headers["connection"] == "close"
-        busy.story("a", "mine")
+        busy.all_events("a", "mine")
         assert busy.close_code() == 1012
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
 
 def check_websockets(service: Service, busy: Socket, idle: Socket, body: dict[str, Any]) -> None:
-    """Check: an idle WebSocket is closed, a new one is refused, and a busy one accepts no further request."""
+    """Check that an idle WebSocket is closed, a new one rejected, and a busy one accepts no further request."""
     assert idle.close_code() == 1012
-    refused = refusal(service)
+    refused = rejection(service)
     assert (refused.status_code, refused.headers["X-Request-Begun"]) == (503, "no")
     assert json.loads(refused.body or "")["code"] == "shutting_down"
     busy.send("caption", "b", **body)
     assert busy.problem("b")["code"] == "shutting_down"
 
 
-def test_sigint_is_obeyed_where_the_parent_ignored_it() -> None:
+def test_sigint_stops_the_service_even_if_its_parent_ignored_it() -> None:
     """A shell without job control starts background processes with SIGINT ignored; they inherit it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -120,8 +120,8 @@ def test_sigint_is_obeyed_where_the_parent_ignored_it() -> None:
     assert "Traceback" not in service.log
 
 
-def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
-    with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
+def test_sigint_during_the_grace_period_ends_it(slow_provider: OpenAIServer) -> None:
+    with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, slow_provider), slow_provider) as response:
         terminate(service)
         service.process.send_signal(signal.SIGINT)
         assert response.result(HANG_GUARD).json()["code"] == "shutting_down"
@@ -129,16 +129,16 @@ def test_sigint_during_the_grace_period_ends_it(held: OpenAIServer) -> None:
     assert "Traceback" not in service.log
 
 
-def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path: Path) -> None:
-    """Every kind of response at once: JSON, events, a chat stream, a WebSocket, and requests about providers."""
-    workspace(tmp_path, studio(held.url, held.models, api_key=f'"{streams.KEY}"', probe_interval=0))
+def test_unfinished_requests_end_with_a_typed_error(slow_provider: OpenAIServer, tmp_path: Path) -> None:
+    """Concurrent responses of every kind: JSON, events, chat stream, WebSocket and requests about providers."""
+    workspace(tmp_path, studio(slow_provider.url, slow_provider.models, api_key=f'"{streams.KEY}"', probe_interval=0))
     image = base64.b64encode(streams.PHOTO.read_bytes()).decode()
     content = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}}]
     chat = {"model": "alt_text@studio", "messages": [{"role": "user", "content": content}], "stream": True}
-    pair = streams.analysis(held, streams.inline("one"), streams.inline("two"), image={"base64": image})
-    single = streams.caption(held, image={"base64": image})
-    config = {"name": "x", "default_model": held.models[0], **pair["provider_config"]}
-    held.reply_to_listing(b.Hang("connect"))
+    pair = streams.analysis(slow_provider, streams.inline("one"), streams.inline("two"), image={"base64": image})
+    single = streams.caption(slow_provider, image={"base64": image})
+    config = {"name": "x", "default_model": slow_provider.models[0], **pair["provider_config"]}
+    slow_provider.reply_to_listing(b.Hang("connect"))
 
     with ExitStack() as stack:
         service = stack.enter_context(Service(workspace=tmp_path, GRAPHCAP_GRACE=SHORT))
@@ -151,13 +151,13 @@ def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path
 
         plain, events = post(CAPTION, single), post("/api/v1/perspectives/analyze", pair, "text/event-stream")
         chunks = post("/v1/chat/completions", chat)
-        held.wait_for_calls(4, HANG_GUARD)
+        slow_provider.wait_for_calls(4, HANG_GUARD)
         models = post("/api/v1/providers/x/models", config)
-        until(lambda: not held.listing_script)
+        until(lambda: not slow_provider.listing_script)
         tested = post("/api/v1/providers/x/test-connection", config)
         client.send("caption", "a", **single)
         client.send("analyze", "b", **pair)
-        held.wait_for_calls(8, HANG_GUARD)
+        slow_provider.wait_for_calls(8, HANG_GUARD)
         service.process.send_signal(signal.SIGTERM)
 
         for response in (plain, models, tested):
@@ -170,10 +170,10 @@ def test_work_that_does_not_finish_gets_a_typed_end(held: OpenAIServer, tmp_path
         assert ends == ["shutting_down"] * 2
         assert events_of(chunks)[-1]["error"]["code"] == "shutting_down"
         for name, perspectives in (("a", ["mine"]), ("b", ["one", "two"])):
-            ended = [event for event in client.story(name, *perspectives) if is_end(event)]
+            ended = [event for event in client.all_events(name, *perspectives) if is_end(event)]
             assert {event["problem"]["code"] for event in ended} == {"shutting_down"}
         assert client.close_code() == 1012
-        held.wait_for_hang_ups(9, HANG_GUARD)
+        slow_provider.wait_for_hang_ups(9, HANG_GUARD)
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
@@ -184,7 +184,7 @@ def events_of(response: Future[httpx.Response]) -> list[dict[str, Any]]:
 
 
 def send_until_refused(service: Service, results: Counter[str]) -> None:
-    """Send each request on a new connection until nothing listens; count statuses and errors."""
+    """Send each request on a new connection until the port is closed; count statuses and errors."""
     while True:
         client = HTTPConnection("127.0.0.1", service.port, timeout=HANG_GUARD)
         try:
@@ -201,7 +201,7 @@ def send_until_refused(service: Service, results: Counter[str]) -> None:
 
 
 def test_accepted_connections_get_a_response() -> None:
-    """Without the care of Server.shutdown, nearly every client is reset."""
+    """Without Server.shutdown of the bridge, nearly every client gets a reset."""
     results: Counter[str] = Counter()
     with Service() as service, ThreadPoolExecutor(8) as threads:
         clients = [threads.submit(send_until_refused, service, results) for _ in range(8)]
@@ -214,7 +214,7 @@ def test_accepted_connections_get_a_response() -> None:
 
 
 def workers(service: Service) -> set[int]:
-    """The process ids of the workers."""
+    """Return the process ids of the workers."""
     return {pid for pid in children_of(service.process.pid) if b"spawn_main" in read_process(pid, "cmdline")}
 
 
@@ -238,14 +238,17 @@ def test_a_killed_worker_is_replaced() -> None:
         assert service.process.wait(HANG_GUARD) == 130
 
 
-def test_a_signal_to_the_process_group_keeps_the_grace_period(held: OpenAIServer) -> None:
+def test_a_signal_to_the_process_group_keeps_the_grace_period(slow_provider: OpenAIServer) -> None:
     """Workers then get a second SIGTERM from their supervisor."""
-    with Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service, running(caption(service, held), held) as response:
+    with (
+        Service("--workers", "2", GRAPHCAP_GRACE=LONG) as service,
+        running(caption(service, slow_provider), slow_provider) as response,
+    ):
         for pid in [service.process.pid, *workers(service)]:
             os.kill(pid, signal.SIGTERM)
         wait_for_drain(service)
         threading.Event().wait(1.0)  # the supervisor takes half a second
         assert not response.done()
-        held.release()
+        slow_provider.release()
         assert response.result(HANG_GUARD).status_code == 200
         assert service.stop() == 0

@@ -1,4 +1,4 @@
-"""Captions as server-sent events: their order, and their end when something fails."""
+"""Captions as server-sent events: their order, and the last event after a failure."""
 
 import asyncio
 from itertools import pairwise
@@ -42,7 +42,7 @@ def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     body = streams.target(vllm_server)
     with streaming(service, "/alt_text/caption", json=body, headers={"X-Request-ID": "mine-1"}) as response:
         events = list(streams.events(response))
-    streams.check_story(events, ["alt_text"])
+    streams.check_event_order(events, ["alt_text"])
     assert {event["id"] for event in events} == {"mine-1"}
     request_ids = events[0]["request_id"], events[-2]["caption"]["request_id"], response.headers["x-request-id"]
     assert set(request_ids) == {"mine-1"}
@@ -52,7 +52,7 @@ def test_headers_and_ids(service: Service, vllm_server: OpenAIServer) -> None:
     assert "content-length" not in response.headers
 
 
-def test_each_partial_is_the_whole_object_so_far(service: Service, kind: Kind, server: WireServer) -> None:
+def test_each_partial_event_is_cumulative(service: Service, kind: Kind, server: WireServer) -> None:
     answer = {"caption": "a cup of coffee on a saucer " * 12}
     server.reply(b.Drip(0.06, 800, b.Answer(answer, pieces=24)))
     events = streamed(service, "/caption", streams.caption(server, kind))
@@ -108,7 +108,7 @@ def test_a_broken_stream_is_an_error(service: Service, kind: Kind, server: WireS
     assert problem["provider"] == kind.kind
 
 
-def test_an_invalid_answer_is_reset(service: Service, kind: Kind, server: WireServer) -> None:
+def test_an_invalid_answer_causes_a_reset_event(service: Service, kind: Kind, server: WireServer) -> None:
     server.reply(b.InvalidJson(), b.Answer(GOOD))
     events = streamed(service, "/caption", streams.caption(server, kind))
     reset = next(index for index, event in enumerate(events) if event["type"] == "reset")
@@ -138,7 +138,7 @@ def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_
             events.append(event)
             if event["type"] == "result":
                 vllm_server.release()
-    streams.check_story(events, ["one", "two", "all"])
+    streams.check_event_order(events, ["one", "two", "all"])
     assert [event["perspective"] for event in of_type(events, "result")][2] == "all"
     assert "synthesis" in [event["stage"] for event in of_type(events, "progress") if event["perspective"] == "all"]
     assert events[-1]["usage"] == {"input_tokens": 360, "output_tokens": 90, "cached_tokens": 192}
@@ -158,7 +158,7 @@ async def stays() -> Message:
     return {}
 
 
-async def test_a_silent_stream_sends_comments(services: Services, vllm_server: OpenAIServer) -> None:
+async def test_an_idle_stream_sends_comments(services: Services, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold(b.Answer(GOOD))
     blocks: list[bytes] = []
 
@@ -173,7 +173,7 @@ async def test_a_silent_stream_sends_comments(services: Services, vllm_server: O
     assert blocks[-1] == b""
 
 
-async def test_a_client_that_reads_nothing_is_given_up(services: Services, vllm_server: OpenAIServer) -> None:
+async def test_a_client_that_stops_reading_is_disconnected(services: Services, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hang("first")
 
     async def send(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Many requests on one WebSocket: by id, cancelled by id, and none outlives it."""
+"""Concurrent requests on one WebSocket: ids, cancellation and the end of the connection."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,17 +31,17 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Socket]:
-    """A WebSocket that still works when the test is over."""
+    """Open a WebSocket, and check that it still works after the test."""
     with socket(service) as opened:
         yield opened
         opened.send("caption", "the last", **ALT)
-        assert opened.story("the last", "alt_text")[-2]["type"] == "result"
+        assert opened.all_events("the last", "alt_text")[-2]["type"] == "result"
 
 
 def test_a_caption(client: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.reply(b.Answer(GOOD))
     client.send("caption", "a1", **streams.caption(vllm_server))
-    events = client.story("a1", "mine")
+    events = client.all_events("a1", "mine")
     stages = [event["stage"] for event in of_type(events, "progress") if event["stage"] != "import"]
     assert stages == ["image", "model", "validate"]
     assert events[-2]["caption"]["result"] == GOOD
@@ -59,8 +59,8 @@ def test_concurrent_requests(client: Socket, vllm_server: OpenAIServer) -> None:
     problem = client.problem("a6")
     assert (problem["code"], problem["status"], problem["retryable"]) == ("overloaded", 503, True)
     vllm_server.release()
-    stories = [client.story(name, "mine") for name in names]
-    assert len({events[0]["request_id"] for events in stories}) == 6
+    events_by_request = [client.all_events(name, "mine") for name in names]
+    assert len({events[0]["request_id"] for events in events_by_request}) == 6
 
 
 def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> None:
@@ -72,7 +72,7 @@ def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> 
     assert (rejected["perspective"], rejected["problem"]["code"]) == (None, "invalid_request")
     client.received["a1"].remove(rejected)
     vllm_server.release()
-    assert client.story("a1", "mine")[-2]["caption"]["result"] == GOOD
+    assert client.all_events("a1", "mine")[-2]["caption"]["result"] == GOOD
     assert len(vllm_server.calls) == 1
 
 
@@ -82,7 +82,7 @@ def test_cancel_of_an_analysis_ends_the_unfinished_perspectives(client: Socket, 
     client.send("analyze", "a1", **analysis(vllm_server, *map(inline, names), synthesize="alt_text"))
     finished = client.until("a1", "result")["perspective"]
     client.send("cancel", "a1")
-    events = client.story("a1", *names, "alt_text")
+    events = client.all_events("a1", *names, "alt_text")
     assert [event["perspective"] for event in of_type(events, "result")] == [finished]
     problems = [event["problem"] for event in of_type(events, "error")]
     assert [(problem["code"], problem["retryable"]) for problem in problems] == [("cancelled", True)] * 3
@@ -98,7 +98,7 @@ def test_cancel_at_any_moment_and_repeatedly(client: Socket, vllm_server: OpenAI
             client.next()
         for _ in range(3):
             client.send("cancel", name)
-        client.story(name, "p1", "p2")
+        client.all_events(name, "p1", "p2")
         while "error" not in {event["type"] for event in client.received.get(name, [])}:
             client.send("cancel", name)  # a finished request cannot be cancelled
             client.next()
@@ -127,7 +127,7 @@ def send_too_large_a_frame(client: Socket) -> None:
 
 
 @pytest.mark.parametrize("leave", [close, drop, break_the_protocol, send_too_large_a_frame])
-def test_the_end_of_the_websocket_cancels_everything(
+def test_closing_the_websocket_cancels_all_requests(
     service: Service, vllm_server: OpenAIServer, leave: Callable[[Socket], None]
 ) -> None:
     """The log and the metrics count each request as one whose client disconnected."""
@@ -147,7 +147,7 @@ def test_the_end_of_the_websocket_cancels_everything(
     assert scrape(service).of("bridge_request_duration_seconds_count", **labels) - before == 2
 
 
-def test_an_event_after_the_websocket_was_closed(vllm_server: OpenAIServer) -> None:
+def test_an_event_after_the_websocket_closed_is_dropped(vllm_server: OpenAIServer) -> None:
     """The service closes the WebSocket for text that is not UTF-8, while it handles the frame before."""
     vllm_server.default = b.Hang("first")
     frames = [Frame(Opcode.TEXT, content).serialize(mask=True) for content in (b"{", b"\xff")]

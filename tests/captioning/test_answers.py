@@ -1,4 +1,4 @@
-"""The object in a model's text: its surroundings and spelling vary, its content stays. Text is read in bounded time."""
+"""Reading the JSON object in a model's text, in bounded time."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def perspective(schema: dict[str, Any]) -> Perspective:
 
 
 @pytest.mark.parametrize("text", ["", "no", "[1]", '"text"', "{", '{"a": 1', '{"a": NaN}', '{"a": Infinity}', "null"])
-def test_other_text_has_no_object(text: str) -> None:
+def test_text_without_an_object_has_no_result(text: str) -> None:
     assert list(objects(text)) == []
 
 
@@ -39,14 +39,14 @@ def test_other_text_has_no_object(text: str) -> None:
     ],
     ids=lambda text: text[:8],
 )
-def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
+def test_untrusted_text_is_read_in_bounded_time(text: str) -> None:
     before = time.process_time()
     assert all(isinstance(value, dict) for value in objects(text))
     assert time.process_time() - before < CPU_SECONDS
 
 
 def test_unpaired_surrogates_are_replaced() -> None:
-    r"""Nothing can be written in UTF-8 with it; `\ud83d\udef6` together are a canoe."""
+    r"""An unpaired surrogate cannot be encoded in UTF-8; the pair `\ud83d\udef6` is a canoe."""
     text = r'{"a\ud800": ["x\ud800y", {"b": "\udc00"}], "c": "\ud83d\udef6"}'
     assert next(objects(text)) == {"a\ufffd": ["x\ufffdy", {"b": "\ufffd"}], "c": "\N{CANOE}"}
     assert list(objects('{"a":' * 400 + r'"\ud800"' + "}" * 400))
@@ -56,7 +56,7 @@ STEP = 1 / 16  # seconds: longer than the interval, and exact in sums
 
 
 async def results(*pieces: str, every: float = STEP, streaming: bool = True) -> list[Any]:
-    """Return the partial objects of text that arrives in pieces, `every` so many seconds."""
+    """Return the partial objects of text that arrives in pieces, one `every` seconds."""
     partials: list[Any] = []
     now = 100.0
     run = Run(Deadline(60), emit=lambda event: partials.append(event.result), streaming=streaming)
@@ -67,7 +67,7 @@ async def results(*pieces: str, every: float = STEP, streaming: bool = True) -> 
     return partials
 
 
-async def test_each_partial_object_is_the_whole_object_so_far() -> None:
+async def test_each_partial_object_is_cumulative() -> None:
     assert await results('{"capt', 'ion": "a ', 'cup"', ', "note": "wa', 'rm"}') == [
         {"caption": "a "},
         {"caption": "a cup"},
@@ -107,7 +107,7 @@ def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:
     assert partial_object(text, PLAIN) == result
 
 
-def test_every_beginning_of_every_library_answer() -> None:
+def test_every_prefix_of_every_library_answer() -> None:
     for schema in (perspective.json_schema for perspective in load([LIBRARY]).all()):
         text = json.dumps(instance(schema))
         for end in range(1, len(text), 31):

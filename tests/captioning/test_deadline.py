@@ -1,4 +1,4 @@
-"""Work in threads ends for its request at the deadline, although a thread cannot be cancelled."""
+"""A request ends at its deadline, even if its work runs in a thread, which cannot be cancelled."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from bridge.settings import Settings
 from perspectives import perspective
 from tests.service import ROOT, WORKSPACE
 
-SECONDS = 0.005  # much less than each of these works takes
+SECONDS = 0.005  # much less than the work takes
 WIDE = {"type": "object", "properties": {f"f{number}": {} for number in range(990)}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "array", "items": WIDE}}}
 INLINE: dict[str, Any] = {"name": "mine", "prompt": "Describe the image.", "json_schema": SCHEMA}
@@ -46,12 +46,12 @@ async def parse(run: Run) -> object:
     [parse, lambda run: read_answer(LARGE, MINE, run.deadline), lambda run: PartialObjects(run, MINE).add(LARGE)],
     ids=["perspective", "answer", "partial object"],
 )
-async def test_a_thread_that_takes_long_does_not_hold_the_request(work: Callable[[Run], Awaitable[object]]) -> None:
+async def test_a_slow_thread_does_not_delay_the_deadline(work: Callable[[Run], Awaitable[object]]) -> None:
     with pytest.raises(DeadlineExceeded):
         await work(Run(Deadline(SECONDS), emit=lambda event: None, streaming=True))
 
 
-def test_the_import_of_an_sdk_does_not_hold_the_request() -> None:
+def test_a_slow_sdk_import_does_not_delay_the_deadline() -> None:
     ended = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "DeadlineExceeded" in ended.stderr
     assert "importing the SDK" in ended.stderr

@@ -1,4 +1,4 @@
-"""The fields of a request: mistakes are named, and even a million of them takes little time."""
+"""Validation of request fields: errors are named, and a million of them take little time."""
 
 import time
 from dataclasses import fields

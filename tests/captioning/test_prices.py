@@ -1,4 +1,4 @@
-"""Prices of calls; the list of genai-prices is the real one, so amounts are compared, not stated."""
+"""Prices of calls. The list of genai-prices changes, so the tests compare amounts."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_an_unknown_price_is_none(address: str, model: str, usage: Usage | None)
     assert price(address, model, usage) is None
 
 
-def test_every_attempt_counts() -> None:
+def test_the_price_includes_every_attempt() -> None:
     single = cost([call()])
     assert single
     assert cost([call(), call(usage=None), call(address="http://127.0.0.1:1/v1"), call()]) == pytest.approx(2 * single)

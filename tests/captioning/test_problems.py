@@ -1,4 +1,4 @@
-"""A provider's own words about a failure: where they appear, and what a server that echoes gets out."""
+"""Provider messages in errors: where they appear, and that echoed data does not leak."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ async def fail(services: Services, photo: bytes, prompt: str = "p", **fields: An
     return problem, log_fields(record, "POST", "/", "")
 
 
-async def test_where_the_providers_words_appear(services: Services, server: OpenAIServer, photo: bytes) -> None:
+async def test_where_provider_messages_appear(services: Services, server: OpenAIServer, photo: bytes) -> None:
     server.reply(b.Status(401, message=f"{WORDS}\x07\n{KEY}"))
     problem, logged = await fail(services, photo)
     mode = services.settings.provider_messages
@@ -70,7 +70,7 @@ async def test_where_the_providers_words_appear(services: Services, server: Open
     assert logged.get("provider_message") == (None if mode == "hide" else message)
 
 
-async def test_a_server_that_echoes_gets_nothing_out(services: Services, server: OpenAIServer, photo: bytes) -> None:
+async def test_an_echoing_server_leaks_nothing(services: Services, server: OpenAIServer, photo: bytes) -> None:
     mode = services.settings.provider_messages
     for part, prompt in itertools.product(("headers", "prompt", "body"), PROMPTS):
         server.reply(b.Echo(part, 401))

@@ -42,10 +42,10 @@ async def test_a_cancelled_caller_does_not_end_the_preparation_of_others(photo: 
 
 
 async def test_the_last_cancelled_caller_ends_the_preparation(photo: bytes, services: Services) -> None:
-    shared, others = request_image(photo, services), asyncio.all_tasks()
+    shared, running = request_image(photo, services), asyncio.all_tasks()
     callers = [asyncio.create_task(shared.prepared(SMALL)) for _ in range(2)]
     await asyncio.sleep(0)
-    (preparation,) = asyncio.all_tasks() - others - set(callers)
+    (preparation,) = asyncio.all_tasks() - running - set(callers)
     for caller in callers:
         caller.cancel()
     await asyncio.wait([*callers, preparation])
@@ -53,8 +53,8 @@ async def test_the_last_cancelled_caller_ends_the_preparation(photo: bytes, serv
     assert (await shared.prepared(SMALL)).image.width == 16
 
 
-async def test_callers_use_the_image_workers_in_turn(photo: bytes) -> None:
-    """One caller with many images does not hold up the others."""
+async def test_image_workers_serve_callers_round_robin(photo: bytes) -> None:
+    """A caller with many images does not delay other callers."""
     prepared: list[str] = []
 
     async def make(name: str, services: Services) -> None:

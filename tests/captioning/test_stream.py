@@ -1,4 +1,4 @@
-"""The event stream of a request: whenever it is cancelled, each perspective has one end, and `done` is last."""
+"""The event stream of a request: after a cancellation, each perspective has one last event, and `done` is last."""
 
 import asyncio
 
@@ -56,8 +56,8 @@ async def test_cancelled_after_some_events(analysis: EventStream, moment: int) -
         assert ends(events) == [(name, "cancelled") for name in NAMES]
 
 
-async def test_a_cancellation_while_the_connection_is_established_is_obeyed(services: Services) -> None:
-    """anyio cancels the task itself then, to end its race of addresses: the moment at which a cancellation was lost."""
+async def test_a_cancellation_during_connection_setup_is_effective(services: Services) -> None:
+    """While anyio connects to several addresses, it cancels tasks itself; a cancellation could get lost then."""
     with OpenAIServer() as server:
         server.default = Hang("first")
         request = CaptionRequest.model_validate({**streams.caption(server), "image": IMAGE})
@@ -72,7 +72,7 @@ async def test_a_cancellation_while_the_connection_is_established_is_obeyed(serv
 
 
 async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(services: Services) -> None:
-    """A reader that is slow does not hold up the model, and nothing accumulates."""
+    """A slow reader does not delay the model, and no events accumulate."""
     run = Run(Deadline(60), "r1", "alt_text")
     plan = await make_plan(CaptionRequest(perspective="alt_text", image=IMAGE), services, run)
     stream = EventStream(plan, services, run)

@@ -1,4 +1,4 @@
-"""Structured output from a real server: output modes, re-asks, the budget of calls."""
+"""Structured output: output modes, re-asks and the limit of calls."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from providers import errors
 from providers.base import OutputMode, ProviderConfig
 from tests.contract.kinds import only
 from tests.contract.schemas import PLAIN
-from tests.dispatch.dispatching import REQUEST, TARGET, attempts, dispatching, named, new_run, outcomes
+from tests.dispatch.dispatching import REQUEST, TARGET, attempts, dispatching, endpoints_of, new_run, outcomes
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -27,7 +27,7 @@ PERSPECTIVE = perspectives.parse({"name": "mine", "prompt": "Look.", "json_schem
 
 
 async def generate(server: OpenAIServer, run: Run, retries: int = 2, **fields: Any) -> Reading:
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         request = replace(REQUEST, schema=PLAIN, **fields)
         return await StructuredOutput(request, TARGET, PERSPECTIVE, dispatcher, run).generate(retries)
 
@@ -35,7 +35,7 @@ async def generate(server: OpenAIServer, run: Run, retries: int = 2, **fields: A
 @pytest.mark.parametrize(
     ("mode", "calls", "modes"),
     [
-        ("json_object", 4, ["json_object", "prompt"]),  # there is no less strict mode
+        ("json_object", 4, ["json_object", "prompt"]),  # the last mode
         ("json_schema", 2, ["json_schema", "json_schema_relaxed"]),  # no calls are left
     ],
 )
@@ -48,12 +48,12 @@ async def test_the_last_rejection_raises(server: OpenAIServer, mode: OutputMode,
 
 
 async def test_endless_white_space_of_a_model_without_temperature_is_retried_once(server: OpenAIServer) -> None:
-    """tests/contract has the models with a temperature."""
+    """tests/contract covers models with a temperature."""
     server.default, server.models = RUNAWAY, ("o3",)
     events: list[object] = []
     run = new_run(60, emit=events.append)
     target = replace(TARGET, config=ProviderConfig("p", "openai"), model="o3")
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         output = StructuredOutput(replace(REQUEST, schema=PLAIN, model="o3"), target, PERSPECTIVE, dispatcher, run)
         with pytest.raises(errors.WhitespaceRunaway):
             await output.generate(2)
@@ -72,7 +72,7 @@ async def test_endless_white_space_of_a_model_without_temperature_is_retried_onc
         (Attempts(4), 1, 2),  # transport retries count too
     ],
 )
-async def test_the_allowed_calls_bound_the_re_asks(
+async def test_re_asks_are_limited_by_the_allowed_calls(
     server: OpenAIServer, allowed: Attempts, failures: int, answers: int
 ) -> None:
     server.reply(*([b.Status(503, retry_after=0)] * failures + [WRONG]) * 4)
@@ -85,10 +85,10 @@ async def test_the_allowed_calls_bound_the_re_asks(
 
 
 @pytest.mark.parametrize("invalid", [b.InvalidJson("PRIVATE text"), WRONG])
-async def test_errors_and_log_hold_no_text_of_an_answer(
+async def test_errors_and_logs_contain_no_answer_text(
     server: OpenAIServer, invalid: b.Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """instructor logs answers at level ERROR."""
+    """instructor logs answers with level ERROR."""
     logging.getLogger("instructor").setLevel(logging.NOTSET)
     server.default = invalid
     with caplog.at_level(logging.DEBUG), pytest.raises(OutputInvalid) as raised:

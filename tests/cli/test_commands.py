@@ -1,4 +1,4 @@
-"""The command line as a script sees it: standard output, standard error, exit codes."""
+"""The command line: standard output, standard error and exit codes."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from bridge.cli import COMMANDS
 from tests.conftest import Graphcap
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers.behaviours import Drip, Status, WrongSchema
 from tests.service import ROOT, WORKSPACE, Service
 from tests.tools import need
@@ -83,13 +83,13 @@ def test_limits_name_the_size_and_the_setting(graphcap: Graphcap, tmp_path: Path
     assert (heic.code, "GRAPHCAP_HEIF=true" in heic.err) == (1, True)
 
 
-def test_an_unknown_model_and_a_key_that_is_wrong_or_missing_have_a_remedy(graphcap: Graphcap) -> None:
-    with OF_KIND["ollama"].server() as server:
+def test_errors_for_models_and_keys_contain_a_remedy(graphcap: Graphcap) -> None:
+    with KIND_BY_NAME["ollama"].server() as server:
         command = ("caption", PHOTO, "--kind", "ollama", "--base-url", server.url, "--model")
         unknown = graphcap(*command, "qwen2.5vl:7b")
         assert (unknown.code, "Run `ollama pull qwen2.5vl:7b`." in unknown.err) == (4, True)
         assert f"The server lists: {', '.join(server.models)}." in unknown.err
-    with OF_KIND["openai"].server(key=KEY) as server:
+    with KIND_BY_NAME["openai"].server(key=KEY) as server:
         address = {"OPENAI_BASE_URL": server.url}
         command = ("caption", PHOTO, "--provider", "openai", "--model", server.models[0])
         for key, sentence in (("", "requires an API key and got none"), ("sk-wrong-key-9876543", "rejected the API")):
@@ -111,7 +111,7 @@ def test_several_perspectives_give_several_captions(graphcap: Graphcap, tmp_path
 
 
 def test_an_invalid_answer_is_shown_with_json_and_verbose(graphcap: Graphcap) -> None:
-    with OF_KIND["vllm"].server() as server:
+    with KIND_BY_NAME["vllm"].server() as server:
         server.reply(*[WrongSchema()] * 8)
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url)
         command += ("--model", server.models[0], "--max-output-retries", "0")
@@ -131,9 +131,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_and_colour_are_shown_on_a_terminal_only(graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_and_colour_are_shown_only_on_a_terminal(graphcap: Graphcap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    with OF_KIND["vllm"].server() as server:
+    with KIND_BY_NAME["vllm"].server() as server:
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--stream")
         command += ("--model", server.models[0])
         assert graphcap(*command).err == ""
@@ -164,15 +164,15 @@ def test_completion_scripts(graphcap: Graphcap, shell: str) -> None:
         assert done.stdout.split() == [expected]
 
 
-def test_the_kinds_key_is_used_only_at_its_own_origin(graphcap: Graphcap) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+def test_a_key_of_a_kind_is_used_only_at_its_own_origin(graphcap: Graphcap) -> None:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         command = ("caption", PHOTO, "-p", "alt_text", "--kind", "vllm", "--base-url", server.url, "--model")
         model = server.models[0]
         own = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL=f"{server.url}/v1")
         assert (own.code, own.err) == (0, "")
-        other = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL="http://127.0.0.1:9")
-        assert other.code == 4
-        assert "The API key for --base-url is read from GRAPHCAP_PROVIDER_KEY. VLLM_API_KEY is used only" in other.err
+        foreign = graphcap(*command, model, VLLM_API_KEY=KEY, VLLM_BASE_URL="http://127.0.0.1:9")
+        assert foreign.code == 4
+        assert "The API key for --base-url is read from GRAPHCAP_PROVIDER_KEY. VLLM_API_KEY is used only" in foreign.err
         assert graphcap(*command, model, VLLM_API_KEY="sk-wrong-key-9876543", GRAPHCAP_PROVIDER_KEY=KEY).code == 0
 
 
@@ -212,7 +212,7 @@ def test_a_broken_perspective_is_reported_with_file_and_pointer(graphcap: Graphc
 
 
 def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         down = '{ base_url = "http://127.0.0.1:9/v1", name = "down" }'
         environment = workspace(
             tmp_path,
@@ -237,13 +237,13 @@ def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) ->
             assert (failed.code, 'message: "CUDA out of memory"' in failed.out) == (4, shown)
             server.script.clear()
         pair = graphcap("providers", "check", "pair", "--json", **environment)
-        ends = {one["name"]: one["steps"][-1]["status"] for one in json.loads(pair.out)["endpoints"]}
+        ends = {item["name"]: item["steps"][-1]["status"] for item in json.loads(pair.out)["endpoints"]}
         assert (pair.code, ends) == (4, {"up": "success", "down": "failed"})
 
 
 @pytest.mark.slow
 def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
-    """Check its health, the broken perspective that it reports, and the message of a second one on its port."""
+    """Check its health, its report of a broken perspective, and the error of a second service on the port."""
     (tmp_path / "broken.json").write_text('{"name": "broken", "prompt": "p", "schema_fields": [{"type": "str"}]}')
     with Service(GRAPHCAP_PERSPECTIVES_DIR=str(tmp_path)) as service:
         problems = service.get("/info").json()["problems"]
@@ -269,7 +269,7 @@ HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
     ],
     ids=["--help", "serve", "specs"],
 )
-def test_only_what_is_needed_is_imported(code: str, heavy: set[str]) -> None:
+def test_commands_import_only_required_packages(code: str, heavy: set[str]) -> None:
     script = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]
     modules = subprocess.run(script, check=True, cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert heavy & set(modules) == set()

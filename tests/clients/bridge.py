@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.service import WORKSPACE, Service
@@ -56,8 +56,8 @@ class Bridge:
     def url(self) -> str:
         return f"{self.service.url}/v1"
 
-    def forget(self) -> None:
-        """Forget all calls and scripts; every answer is ANSWER again."""
+    def reset(self) -> None:
+        """Remove all calls and scripts, and reset the default answer to ANSWER."""
         self.server.calls.clear()
         self.server.script.clear()
         self.server.listing_script.clear()
@@ -67,8 +67,8 @@ class Bridge:
 
 @contextmanager
 def bridge(workspace: Path, **environment: str) -> Iterator[Bridge]:
-    """Run both; `workspace` is an empty directory."""
-    with OF_KIND["vllm"].server(key=STUDIO_KEY) as server:
+    """Run the service and its model server; `workspace` is an empty directory."""
+    with KIND_BY_NAME["vllm"].server(key=STUDIO_KEY) as server:
         (workspace / "config").mkdir()
         (workspace / "perspectives").mkdir()
         (workspace / "config/providers.toml").write_text(TOML.format(url=server.url, key=STUDIO_KEY))

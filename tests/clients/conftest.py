@@ -17,5 +17,5 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
 
 @pytest.fixture
 def bridge(started: Bridge) -> Bridge:
-    started.forget()
+    started.reset()
     return started

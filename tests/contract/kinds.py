@@ -1,4 +1,4 @@
-"""Every kind of client beside the servers it has to get along with, as data."""
+"""Every kind of provider with the test servers for its client, as data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ SAMPLING = {"max_tokens": "max_tokens", **OPENAI_SAMPLING}
 
 @dataclass(frozen=True)
 class Kind:
-    """`options`: our name of an option -> the name it has on the wire; one that is absent is warned about.
+    """A kind of provider, its test server and the features of its protocol.
 
-    `declines`: the protocol has a field for refusals. `filters`: it tells of a safety system. `caches`: it tells
-    cached tokens. `knows_models`: it refuses a model that it does not serve. `constrains`: it applies a schema.
+    `options`: option -> name in the request; the client warns about other options. `declines`: the protocol has a
+    field for refusals. `filters`: it reports safety blocks. `caches`: it reports cached tokens. `knows_models`: the
+    server rejects unknown models. `constrains`: the server enforces a schema.
     """
 
     kind: str
@@ -57,12 +58,12 @@ KINDS = (
     Kind("ollama", OllamaServer, SAMPLING | REPEAT | {"max_tokens": "num_predict"}, caches=False),
     Kind("gemini", GeminiServer, SAMPLING | {"max_tokens": "maxOutputTokens", "top_p": "topP"}, filters=True),
 )
-OF_KIND = {kind.kind: kind for kind in KINDS}
-PROTOCOLS = tuple(OF_KIND[kind] for kind in ("openai", "vllm", "ollama", "gemini", "anthropic"))
-"""One kind for each client class, and OpenAI: for tests of behaviour that does not differ between gateways."""
+KIND_BY_NAME = {kind.kind: kind for kind in KINDS}
+PROTOCOLS = tuple(KIND_BY_NAME[kind] for kind in ("openai", "vllm", "ollama", "gemini", "anthropic"))
+"""One kind per client class, and OpenAI, for tests of behaviour that all gateways share."""
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
 
 
 def only(*names: str) -> pytest.MarkDecorator:
-    """Return the mark that runs a test with these kinds."""
-    return pytest.mark.parametrize("kind", [OF_KIND[name] for name in names], ids=names)
+    """Return the mark that runs a test with these kinds only."""
+    return pytest.mark.parametrize("kind", [KIND_BY_NAME[name] for name in names], ids=names)

@@ -1,4 +1,4 @@
-"""One portable schema with everything in it that a perspective may ask for."""
+"""A portable schema with every supported feature, and a simple one."""
 
 from typing import Any
 

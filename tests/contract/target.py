@@ -1,4 +1,4 @@
-"""A client and the server it speaks to, with a request that is right for both."""
+"""A client with its test server, and a valid request for both."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.contract.kinds import Kind
 from tests.servers import WireServer
 
 EVERYTHING = Options(max_tokens=256, temperature=0.2, top_p=0.9, repetition_penalty=1.1, seed=7)
-GUARD = 60.0  # no call may take longer, whatever its own timeout
+GUARD = 60.0  # maximum seconds of a call, independent of its timeout
 PHOTO = Image((Path(__file__).parent / "photo.jpg").read_bytes(), "image/jpeg", 64, 48)
 
 
 @dataclass(frozen=True)
 class Target:
-    """`client` reaches `server`; every method takes changes to the request as names of its fields."""
+    """A client of `server`. Keyword arguments of the methods replace fields of the request."""
 
     kind: Kind
     server: WireServer
@@ -44,10 +44,10 @@ class Target:
 
     async def stream(self, **changes: Any) -> list[Delta | Completion]:
         with anyio.fail_after(GUARD):
-            return [each async for each in self.client.stream(self.request(**changes))]
+            return [event async for event in self.client.stream(self.request(**changes))]
 
     async def ask(self, streamed: bool, **changes: Any) -> Completion:
-        """The completion, by either door."""
+        """Return the completion of a call, streamed or not."""
         if not streamed:
             return await self.complete(**changes)
         last = (await self.stream(**changes))[-1]
@@ -55,24 +55,24 @@ class Target:
         return last
 
     async def failure(self, streamed: bool = False, **changes: Any) -> ProviderError:
-        """The error a call ends in; a stream must not have told a Completion before it."""
-        seen: list[Delta | Completion] = []
+        """Return the error of a call that must fail, and must not have returned a Completion before."""
+        events: list[Delta | Completion] = []
         try:
             with anyio.fail_after(GUARD):
                 if streamed:
-                    async for each in self.client.stream(self.request(**changes)):
-                        seen.append(each)
+                    async for event in self.client.stream(self.request(**changes)):
+                        events.append(event)
                 else:
-                    seen.append(await self.client.complete(self.request(**changes)))
+                    events.append(await self.client.complete(self.request(**changes)))
         except ProviderError as error:
-            assert not [each for each in seen if isinstance(each, Completion)]
+            assert not [event for event in events if isinstance(event, Completion)]
             return error
-        raise AssertionError(f"no error, but {seen}")
+        raise AssertionError(f"no error, but {events}")
 
 
-def target(kind: Kind, server: WireServer, pool: Pool, **config: Any) -> Target:
-    named = {"name": kind.kind, "kind": kind.kind, "base_url": server.url, **config}
-    return Target(kind, server, registry.client(ProviderConfig(**named), pool))
+def make_target(kind: Kind, server: WireServer, pool: Pool, **config: Any) -> Target:
+    settings = {"name": kind.kind, "kind": kind.kind, "base_url": server.url, **config}
+    return Target(kind, server, registry.client(ProviderConfig(**settings), pool))
 
 
 async def check(client: BaseClient, credentials: Credentials, timeout: float, model: str = "") -> Check:

@@ -1,4 +1,4 @@
-"""The whole bridge against every client class: what the caller gets, and how often the model is called."""
+"""The bridge with every client class: the response to the caller, and the number of calls to the model."""
 
 import json
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ import pytest
 
 from tests.api import streams
 from tests.api.streams import GOOD, KEY, PHOTO, inline
-from tests.contract.kinds import KINDS, OF_KIND, PROTOCOLS, Kind, only
+from tests.contract.kinds import KIND_BY_NAME, KINDS, PROTOCOLS, Kind, only
 from tests.contract.schemas import PLAIN, RICH
-from tests.servers import WireServer, observed
+from tests.servers import WireServer, recorded_errors
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
 from tests.servers.instances import instance
@@ -33,14 +33,14 @@ def service() -> Iterator[Service]:
 
 @dataclass
 class Bridge:
-    """The running service, and a model server that requests name. No response may contain the key."""
+    """A running service with a model server that requests refer to. No response may contain the key."""
 
     service: Service
     kind: Kind
     server: WireServer
 
     def post(self, **fields: Any) -> httpx.Response:
-        """Caption with the server's kind, address and key; `fields` replace those of the request."""
+        """Request a caption from the model server; `fields` replace those of the request."""
         body = streams.caption(self.server, self.kind, **fields)
         response = streams.post(self.service, "/caption", body)
         assert KEY not in f"{response.text}{response.headers}"
@@ -102,9 +102,9 @@ def test_a_valid_answer(bridge: Bridge) -> None:
         (b.Answer({**GOOD, "note": None}), GOOD),
         (b.Answer(r'{"caption": "half a \ud83d cup"}'), {"caption": "half a \ufffd cup"}),
     ],
-    ids=["fenced", "prose", "control characters", "null for absent", "half a character"],
+    ids=["fenced", "prose", "control characters", "null for absent", "unpaired surrogate"],
 )
-def test_small_deviations_cost_no_second_call(bridge: Bridge, behaviour: Behaviour, result: object) -> None:
+def test_small_deviations_need_no_second_call(bridge: Bridge, behaviour: Behaviour, result: object) -> None:
     bridge.server.reply(behaviour)
     assert bridge.caption()["result"] == result
     assert len(bridge.server.calls) == 1
@@ -135,7 +135,7 @@ def test_an_invalid_answer_is_re_asked_with_its_problems(
 
 @only("vllm")
 @pytest.mark.parametrize(("retries", "calls"), [(None, 3), (0, 1), (1, 2), (3, 4)])
-def test_answers_that_stay_invalid(bridge: Bridge, retries: int | None, calls: int) -> None:
+def test_answers_that_remain_invalid_fail(bridge: Bridge, retries: int | None, calls: int) -> None:
     bridge.server.default = b.WrongSchema({"note": 5})
     response = bridge.post(max_output_retries=retries)
     problem = response.json()
@@ -157,7 +157,7 @@ FAILURES: dict[str, tuple[Behaviour, int, str, int]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_and_its_number_of_calls(bridge: Bridge, name: str) -> None:
+def test_status_code_and_number_of_calls_of_a_failure(bridge: Bridge, name: str) -> None:
     behaviour, status, code, calls = FAILURES[name]
     bridge.server.default = behaviour
     assert bridge.failure(calls) == (status, code)
@@ -175,7 +175,7 @@ def test_an_unreachable_server(service: Service, url: str) -> None:
 
 
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
-def test_a_rejected_schema_goes_one_mode_down_and_it_is_remembered(bridge: Bridge, schema: dict[str, Any]) -> None:
+def test_a_rejected_schema_selects_the_next_mode_which_is_remembered(bridge: Bridge, schema: dict[str, Any]) -> None:
     bridge.server.reply(b.RejectSchema())
     bridge.server.default = b.Answer(instance(schema))
     first = bridge.caption(perspective=inline(json_schema=schema))
@@ -190,7 +190,7 @@ def test_a_rejected_schema_goes_one_mode_down_and_it_is_remembered(bridge: Bridg
 
 @only("openai", "vllm", "ollama", "anthropic")
 def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Bridge) -> None:
-    """Gemini is left out: its 400 names no cause, and an unexplained 400 goes one mode down once."""
+    """Gemini is excluded: its 400 names no cause, and an unexplained 400 tries only one more mode."""
     bridge.server.modes = frozenset({"text"})
     caption = bridge.caption()
     assert caption["output_mode"] == "prompt"
@@ -199,7 +199,7 @@ def test_a_server_without_a_json_mode_gets_the_schema_in_the_prompt(bridge: Brid
 
 
 @only("anthropic")
-def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge) -> None:
+def test_a_shared_image_is_marked_for_the_cache(bridge: Bridge) -> None:
     bridge.server.modes = frozenset({"text"})
     bridge.server.default = b.Answer(GOOD)
     body = {**streams.target(bridge.server, bridge.kind), "perspectives": [inline("one"), inline("two")]}
@@ -208,44 +208,44 @@ def test_an_image_that_perspectives_share_is_marked_for_the_cache(bridge: Bridge
     assert [image.get("cache_control") for image in images] == [{"type": "ephemeral"}] * 2
 
 
-# Issue 10: what real servers showed.
+# Issue 10: errors recorded from real servers.
 
 
 @only("vllm")
 @pytest.mark.parametrize(
-    ("observation", "status", "code", "calls"),
+    ("recorded_error", "status", "code", "calls"),
     [
-        (observed.LLAMA_NO_VISION, 422, "model_without_vision", 1),
-        (observed.OPENROUTER_NO_VISION, 422, "model_without_vision", 1),
-        (observed.LLAMA_UNPARSABLE, 502, "answer_invalid", 3),
-        (observed.LLAMA_PYTHON_CONTEXT, 422, "context_too_long", 1),
-        (observed.LITELLM_NO_KEY, 502, "provider_auth", 1),
-        (observed.LITELLM_WRONG_KEY, 502, "provider_auth", 1),
-        (observed.TRANSFORMERS_PINNED, 404, "unknown_model", 1),
-        (observed.VLLM_PROCESSOR, 422, "invalid_image", 1),
-        (observed.VLLM_MAX_TOKENS, 422, "invalid_request", 1),
+        (recorded_errors.LLAMA_NO_VISION, 422, "model_without_vision", 1),
+        (recorded_errors.OPENROUTER_NO_VISION, 422, "model_without_vision", 1),
+        (recorded_errors.LLAMA_UNPARSABLE, 502, "answer_invalid", 3),
+        (recorded_errors.LLAMA_PYTHON_CONTEXT, 422, "context_too_long", 1),
+        (recorded_errors.LITELLM_NO_KEY, 502, "provider_auth", 1),
+        (recorded_errors.LITELLM_WRONG_KEY, 502, "provider_auth", 1),
+        (recorded_errors.TRANSFORMERS_PINNED, 404, "unknown_model", 1),
+        (recorded_errors.VLLM_PROCESSOR, 422, "invalid_image", 1),
+        (recorded_errors.VLLM_MAX_TOKENS, 422, "invalid_request", 1),
     ],
 )
-def test_a_cause_that_the_server_names_is_reported_as_such(
-    bridge: Bridge, observation: b.Status, status: int, code: str, calls: int
+def test_a_cause_named_by_the_server_is_reported(
+    bridge: Bridge, recorded_error: b.Status, status: int, code: str, calls: int
 ) -> None:
-    """Rows 1, 7 and 9: whatever the status, and without walking down the output modes."""
-    bridge.server.default = observation
+    """Rows 1, 7 and 9: independent of the status, and without trying other output modes."""
+    bridge.server.default = recorded_error
     assert bridge.failure(calls) == (status, code)
 
 
 @only("openai-compatible", "llamacpp")
 def test_json_object_carries_the_schema(bridge: Bridge) -> None:
-    """Row 8: llama-cpp-python rejects json_schema and reads the schema beside json_object."""
+    """Row 8: llama-cpp-python rejects json_schema, and reads the schema that accompanies json_object."""
     bridge.server.modes = frozenset({"json_object", "text"})
     assert bridge.caption()["output_mode"] == "json_object"
     assert set(bridge.server.calls[-1].body["response_format"]["schema"]["properties"]) == {"caption", "note"}
 
 
 @only("vllm")
-def test_an_unexplained_400_goes_one_mode_down_and_ends_in_the_servers_message(bridge: Bridge) -> None:
+def test_an_unexplained_400_tries_one_more_mode_and_reports_the_message(bridge: Bridge) -> None:
     """Row 9."""
-    bridge.server.default = observed.UNEXPLAINED
+    bridge.server.default = recorded_errors.UNEXPLAINED
     problem = bridge.post().json()
     assert [attempt["provider_message"] for attempt in problem["attempts"]] == ["Bad request"] * 2
     assert 'The provider\'s message: "Bad request".' in problem["detail"]
@@ -273,15 +273,15 @@ FAULTS: list[Behaviour] = [
 ]
 
 
-def test_no_order_of_failures_costs_a_fifth_call(service: Service) -> None:
-    """The scripts run at the same time: most of it is waiting before retries."""
+def test_no_sequence_of_failures_causes_a_fifth_call(service: Service) -> None:
+    """The scripts run concurrently, because most of the time is spent waiting for retries."""
 
     def check(seed: int) -> None:
         random = Random(seed)
         script = random.choices(FAULTS, k=6)
-        with OF_KIND["vllm"].server(key=KEY) as server:
+        with KIND_BY_NAME["vllm"].server(key=KEY) as server:
             server.reply(*script)
-            response = Bridge(service, OF_KIND["vllm"], server).post(max_output_retries=random.randrange(4))
+            response = Bridge(service, KIND_BY_NAME["vllm"], server).post(max_output_retries=random.randrange(4))
             assert len(server.calls) <= MAX_CALLS, script
             assert response.json().get("code") != "internal_error"
             answered = script[len(server.calls) - 1] == b.Answer(GOOD)

@@ -1,7 +1,7 @@
-"""The contract against real providers: whatever keys and hosts the environment names (`make test-live`).
+"""The contract with real providers, configured by the environment (`make test-live`).
 
-A kind takes part when its key or address is set under its usual name and `GRAPHCAP_LIVE_<KIND>_MODEL` names a
-vision model, such as `OPENAI_API_KEY=… GRAPHCAP_LIVE_OPENAI_MODEL=gpt-4.1-mini make test-live`.
+A kind is tested if its key or address is set in its usual variable, and `GRAPHCAP_LIVE_<KIND>_MODEL` names a vision
+model: `OPENAI_API_KEY=… GRAPHCAP_LIVE_OPENAI_MODEL=gpt-4.1-mini make test-live`.
 """
 
 import os
@@ -21,7 +21,7 @@ from providers.base import Spec
 from tests.service import WORKSPACE
 
 pytestmark = pytest.mark.live
-ENVIRONMENT = dict(os.environ)  # before the tests' own environment is swept clean
+ENVIRONMENT = dict(os.environ)  # saved before a fixture removes these variables
 SPECS = [spec for spec in registry.specs() if spec.is_remote]
 PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
 
@@ -36,12 +36,12 @@ def model_variable(spec: Spec) -> str:
 
 @pytest.fixture(params=SPECS, ids=[spec.kind for spec in SPECS])
 def spec(request: pytest.FixtureRequest) -> Spec:
-    found: Spec = request.param
-    if not first((*found.key_env, *found.url_env)):
-        pytest.skip(f"none of {', '.join((*found.key_env, *found.url_env))} is set")
-    if not ENVIRONMENT.get(model_variable(found)):
-        pytest.skip(f"{model_variable(found)} names no vision model")
-    return found
+    spec: Spec = request.param
+    if not first((*spec.key_env, *spec.url_env)):
+        pytest.skip(f"none of {', '.join((*spec.key_env, *spec.url_env))} is set")
+    if not ENVIRONMENT.get(model_variable(spec)):
+        pytest.skip(f"{model_variable(spec)} names no vision model")
+    return spec
 
 
 @pytest.fixture
@@ -51,25 +51,25 @@ async def services() -> AsyncIterator[Services]:
 
 
 def request(spec: Spec, perspective: str) -> CaptionRequest:
-    brought = {"kind": spec.kind, "base_url": first(spec.url_env) or spec.base_url, "api_key": first(spec.key_env)}
+    config = {"kind": spec.kind, "base_url": first(spec.url_env) or spec.base_url, "api_key": first(spec.key_env)}
     return CaptionRequest(
         perspective=perspective,
         image=PHOTO,
-        provider_config=ProviderOverride.model_validate(brought),
+        provider_config=ProviderOverride.model_validate(config),
         model=ENVIRONMENT[model_variable(spec)],
         max_tokens=2_000,
     )
 
 
 @pytest.mark.parametrize("perspective", ["alt_text", "graph_caption", "scene_graph"])
-async def test_a_caption_fits(spec: Spec, services: Services, perspective: str) -> None:
-    made = await caption(request(spec, perspective), services, Run(Deadline(120)))
-    assert made.result
-    assert made.usage is None or (made.usage.input_tokens or 0) > 0
-    print(f"{spec.kind}: {made.output_mode}, {len(made.attempts)} calls, {made.rendered[:120]}")
+async def test_a_caption_is_valid(spec: Spec, services: Services, perspective: str) -> None:
+    response = await caption(request(spec, perspective), services, Run(Deadline(120)))
+    assert response.result
+    assert response.usage is None or (response.usage.input_tokens or 0) > 0
+    print(f"{spec.kind}: {response.output_mode}, {len(response.attempts)} calls, {response.rendered[:120]}")
 
 
-async def test_it_can_be_reached_and_says_so(spec: Spec, services: Services) -> None:
+async def test_the_connection_check_succeeds(spec: Spec, services: Services) -> None:
     target = services.targets.resolve(request(spec, "alt_text"))
-    found = await services.dispatcher.check_likeliest(target, target.model, Run(Deadline(60)))
-    assert {step.status for step in found.steps} == {"success"}, found.steps
+    result = await services.dispatcher.check_likeliest(target, target.model, Run(Deadline(60)))
+    assert {step.status for step in result.steps} == {"success"}, result.steps

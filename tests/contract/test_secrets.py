@@ -1,4 +1,4 @@
-"""A key is sent to the server it belongs to, and appears nowhere else."""
+"""Keys are sent only to their own server, and appear in no log and no error."""
 
 import json
 import logging
@@ -13,13 +13,13 @@ import pytest
 from providers import errors, registry
 from providers.base import Credentials
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, Kind
-from tests.contract.target import PHOTO, Target, check, target
+from tests.contract.kinds import KIND_BY_NAME, Kind
+from tests.contract.target import PHOTO, Target, check, make_target
 from tests.servers import behaviours as b
 
 AMBIENT = "sk-ambient-key-of-the-server"
 SECRET = "".join(("sk-secret", "-key-of-the-caller"))
-PROMPT = "".join(("PRIVATE", "-", "PROMPT"))  # in pieces: a traceback shows source lines
+PROMPT = "".join(("PRIVATE", "-", "PROMPT"))  # concatenated, because a traceback shows source lines
 VARIABLES: dict[str, str] = {
     **dict.fromkeys(("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET"), AMBIENT),
     **dict.fromkeys(("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_WEBHOOK_SIGNING_KEY", "ANTHROPIC_IDENTITY_TOKEN"), AMBIENT),
@@ -32,7 +32,7 @@ VARIABLES: dict[str, str] = {
     "GOOGLE_GENAI_CLIENT_MODE": "replay",
     "GOOGLE_GENAI_API_VERSION": "v7",
 }
-"""What the SDKs read, besides the keys."""
+"""The environment variables that SDKs read, except keys."""
 FAILURES: list[b.Behaviour] = [
     b.Status(400),
     b.Status(401),
@@ -71,11 +71,11 @@ def keys_in(headers: dict[str, str]) -> dict[str, str]:
 @pytest.mark.usefixtures("ambient_keys")
 async def test_only_the_requests_key_is_sent(kind: Kind, pool: Pool, streamed: bool) -> None:
     with kind.server(key="") as server:
-        to = target(kind, server, pool)
+        target = make_target(kind, server, pool)
         for key in ("", "  ", SECRET):
-            await to.ask(streamed, credentials=Credentials(key))
+            await target.ask(streamed, credentials=Credentials(key))
             assert len(keys_in(server.calls[-1].headers)) == bool(key.strip())
-        await to.client.models(Credentials(""), 60)
+        await target.client.models(Credentials(""), 60)
         for request in server.requests:
             assert AMBIENT not in f"{request.target}{request.headers}"
             assert SECRET not in request.target
@@ -83,25 +83,25 @@ async def test_only_the_requests_key_is_sent(kind: Kind, pool: Pool, streamed: b
             assert not [name for name in request.headers if name.startswith("x-stainless")]
 
 
-async def test_two_callers_at_once_each_with_their_own_key(to: Target, streamed: bool) -> None:
-    to.server.key = ""
-    to.server.default = b.Hold()
+async def test_concurrent_callers_use_their_own_keys(target: Target, streamed: bool) -> None:
+    target.server.key = ""
+    target.server.default = b.Hold()
     async with anyio.create_task_group() as group:
         for key in ("sk-first", "sk-second"):
-            group.start_soon(partial(to.ask, streamed, prompt=key, credentials=Credentials(key)))
-        await anyio.to_thread.run_sync(to.server.wait_for_calls, 2)
-        to.server.release()
-    for call in to.server.calls:
+            group.start_soon(partial(target.ask, streamed, prompt=key, credentials=Credentials(key)))
+        await anyio.to_thread.run_sync(target.server.wait_for_calls, 2)
+        target.server.release()
+    for call in target.server.calls:
         (sent,) = keys_in(call.headers).values()
         assert sent.endswith(call.prompt)
 
 
 @pytest.mark.parametrize("key", ["sk-naïve", "sk-\r\nX-Evil: 1", "sk-\x00", "ключ"])
-async def test_a_key_that_a_header_cannot_carry_is_rejected(to: Target, streamed: bool, key: str) -> None:
-    error = await to.failure(streamed, credentials=Credentials(key))
+async def test_a_key_that_is_invalid_in_a_header_is_rejected(target: Target, streamed: bool, key: str) -> None:
+    error = await target.failure(streamed, credentials=Credentials(key))
     assert type(error) is errors.AuthFailed
-    assert not to.server.calls
-    assert key not in everything(error)
+    assert not target.server.calls
+    assert key not in error_text(error)
 
 
 @pytest.fixture
@@ -121,12 +121,12 @@ async def test_no_log_contains_the_key_the_image_or_the_prompt(
     kind: Kind, pool: Pool, streamed: bool, all_logs: pytest.LogCaptureFixture
 ) -> None:
     with kind.server(key=SECRET) as server:
-        to = target(kind, server, pool, api_key=SECRET)
-        await to.ask(streamed, prompt=PROMPT, system=PROMPT)
-        await check(to.client, Credentials(SECRET), 5, server.models[0])
+        target = make_target(kind, server, pool, api_key=SECRET)
+        await target.ask(streamed, prompt=PROMPT, system=PROMPT)
+        await check(target.client, Credentials(SECRET), 5, server.models[0])
         server.reply(b.Status(500), b.Status(401))
-        await to.failure(streamed)
-        await to.failure(streamed)
+        await target.failure(streamed)
+        await target.failure(streamed)
     assert SECRET not in "".join(f"{record.getMessage()}{record.args}{record.__dict__}" for record in all_logs.records)
     visible = [record for record in all_logs.records if record.levelno >= logging.INFO]
     logged = "".join(f"{record.getMessage()}{record.args}" for record in visible)
@@ -136,19 +136,19 @@ async def test_no_log_contains_the_key_the_image_or_the_prompt(
 
 async def test_no_error_contains_the_key_or_the_prompt(kind: Kind, pool: Pool, streamed: bool) -> None:
     with kind.server(key=SECRET) as server:
-        to = target(kind, server, pool, api_key=SECRET)
+        target = make_target(kind, server, pool, api_key=SECRET)
         for behaviour in FAILURES:
             server.reply(behaviour)
             try:
-                await to.ask(streamed, prompt=PROMPT)
+                await target.ask(streamed, prompt=PROMPT)
             except errors.ProviderError as error:
-                text = everything(error)
+                text = error_text(error)
                 assert SECRET not in text, behaviour
                 assert PROMPT not in text, behaviour
 
 
-def everything(error: BaseException | None) -> str:
-    """Return all that an error, and what it was raised from, shows when it is printed, logged or inspected."""
+def error_text(error: BaseException | None) -> str:
+    """Return every text form of an error and of its causes: str, repr, arguments, attributes and traceback."""
     text = ""
     while error is not None:
         text += f"{error!s}\n{error!r}\n{error.args!r}\n{vars(error)!r}\n{''.join(traceback.format_exception(error))}"
@@ -156,5 +156,5 @@ def everything(error: BaseException | None) -> str:
     return text
 
 
-def test_every_kind_is_in_the_contract() -> None:
-    assert {spec.kind for spec in registry.specs()} == {"builtin", "local", *OF_KIND}
+def test_every_kind_has_contract_tests() -> None:
+    assert {spec.kind for spec in registry.specs()} == {"builtin", "local", *KIND_BY_NAME}

@@ -37,8 +37,8 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def placed(folder: Path, port: int, changes: Mapping[str, str]) -> str:
-    """Return the shipped configuration with addresses and paths of this machine."""
+def adapt_configuration(folder: Path, port: int, changes: Mapping[str, str]) -> str:
+    """Return the shipped configuration with the addresses and paths of the test."""
     moves = {
         "listen 8080;": f"listen 127.0.0.1:{port};",
         "worker_processes auto;": "worker_processes 2;",
@@ -46,11 +46,11 @@ def placed(folder: Path, port: int, changes: Mapping[str, str]) -> str:
         "/dev/stdout": f"{folder}/access.log",
         **changes,
     }
-    return moved(CONFIG.read_text(encoding="utf-8"), moves)
+    return replace_all(CONFIG.read_text(encoding="utf-8"), moves)
 
 
-def moved(text: str, moves: Mapping[str, str]) -> str:
-    """Replace each of these in the text; all have to be in it."""
+def replace_all(text: str, moves: Mapping[str, str]) -> str:
+    """Replace every key of `moves` in the text, which must contain all of them."""
     for shipped, here in moves.items():
         assert shipped in text, shipped
         text = text.replace(shipped, here)
@@ -65,12 +65,12 @@ class Nginx:
         self._folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        (folder / "nginx.conf").write_text(placed(folder, self.port, changes), encoding="utf-8")
+        (folder / "nginx.conf").write_text(adapt_configuration(folder, self.port, changes), encoding="utf-8")
         (folder / "bridges.conf").write_text(render(f"127.0.0.1:{item}" for item in bridges), encoding="utf-8")
 
     def __enter__(self) -> Self:
         command = [self._program, "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
-        if os.geteuid() == 0:  # its workers would be "nobody", who may not look into a test's folder
+        if os.geteuid() == 0:  # otherwise its workers run as the user "nobody", which cannot read the folder of a test
             command += ["-g", "user root;"]
         with (self._folder / "error.log").open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
@@ -99,7 +99,7 @@ class Nginx:
 
 @dataclass
 class Fleet:
-    """Three bridges behind nginx; `url` is that of nginx, so that it can replace a Service."""
+    """Three bridges behind nginx, with the URL of nginx as `url`, as in a Service."""
 
     nginx: Nginx
     bridges: list[Service]
@@ -120,7 +120,7 @@ class Fleet:
         self.bridges[number].stop()
 
     def restart(self, number: int) -> None:
-        """Restart a bridge as an orchestrator does: stop, wait, start, wait until it is ready."""
+        """Restart a bridge as an orchestrator does: stop it, wait, start it, wait until it is ready."""
         assert self.bridges[number].stop() == 0
         assert "Traceback" not in self.bridges[number].log
         self.start(number)

@@ -1,4 +1,4 @@
-"""A constant load: clients that send one request after another, each with its own prompt, and the outcomes."""
+"""A constant load: clients that send requests with distinct prompts one after another, and their outcomes."""
 
 import threading
 from collections import Counter

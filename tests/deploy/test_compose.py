@@ -1,4 +1,4 @@
-"""deploy/compose.yaml matches the service, the Dockerfile and deploy/nginx. (There is no Docker here to run it.)"""
+"""deploy/compose.yaml matches the service, the Dockerfile and deploy/nginx. The tests do not need Docker."""
 
 import re
 from ipaddress import ip_address, ip_network
@@ -35,10 +35,10 @@ def directive(name: str) -> list[str]:
 
 def known_names() -> set[str]:
     """Return the names of all environment variables that are read."""
-    ours = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
-    ours |= {f"GRAPHCAP_{name.upper()}_FILE" for name in SECRETS}
-    theirs = {name for spec in registry.specs() for name in (*spec.url_env, *spec.key_env)}
-    return ours | theirs | {f"{name}_FILE" for name in theirs} | {"FORWARDED_ALLOW_IPS"}
+    of_service = {f"GRAPHCAP_{name.upper()}" for name in Settings.model_fields}
+    of_service |= {f"GRAPHCAP_{name.upper()}_FILE" for name in SECRETS}
+    of_providers = {name for spec in registry.specs() for name in (*spec.url_env, *spec.key_env)}
+    return of_service | of_providers | {f"{name}_FILE" for name in of_providers} | {"FORWARDED_ALLOW_IPS"}
 
 
 @pytest.mark.parametrize("name", ["nginx", *BRIDGES, "redis"])
@@ -73,7 +73,7 @@ def test_addresses_are_in_the_network_and_only_nginx_is_trusted() -> None:
     (config,) = COMPOSE["networks"]["bridges"]["ipam"]["config"]
     fixed = [ip_address(SERVICES[name]["networks"]["bridges"]["ipv4_address"]) for name in ("nginx", *BRIDGES)]
     assert all(item in ip_network(config["subnet"]) for item in fixed)
-    assert not any(item in ip_network(config["ip_range"]) for item in fixed)  # what others get without asking
+    assert not any(item in ip_network(config["ip_range"]) for item in fixed)  # the range of automatic addresses
     assert SERVICES["bridge-1"]["environment"]["FORWARDED_ALLOW_IPS"] == str(fixed[0])
 
 

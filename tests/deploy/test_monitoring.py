@@ -25,8 +25,8 @@ ALERTS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").
 SERIES = re.compile(r"\b(bridge_\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\bby\s*\(([^)]*)\)")
-EMPTY = {"bridge_key_requests_total": [{"key": "key-1"}]}  # what this service, without API keys, does not export
-# What Prometheus adds to every series when it scrapes.
+EMPTY = {"bridge_key_requests_total": [{"key": "key-1"}]}  # not exported without API keys
+# Labels that Prometheus adds to every series.
 ADDED = {"instance", "job"}
 
 
@@ -46,7 +46,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figures]:
             service.get("/nothing")
             with socket(service) as item:
                 item.send("caption", "a1", perspective="alt_text", image={"path": SAMPLE})
-                item.story("a1", "alt_text")
+                item.all_events("a1", "alt_text")
             yield scrape_until(service, lambda result: result.labels("bridge_provider_up") != [])
 
 
@@ -66,13 +66,13 @@ def test_every_queried_metric_exists(figures: Figures, title: str, expression: s
     offered: set[str] = set(ADDED)
     for name, matchers in requests:
         data = EMPTY.get(name) or figures.labels(name)
-        assert data, f"{name} is told by no service"
+        assert data, f"{name} is not exported"
         labels = {label for item in data for label in item} | ADDED
         assert {label for label, _, _ in MATCHER.findall(matchers)} <= labels
         offered |= labels
     for labels in GROUPING.findall(expression):
         assert {item.strip() for item in labels.split(",")} <= offered
-    for call in ("rate", "increase"):  # of what only rises
+    for call in ("rate", "increase"):  # only for counters
         for name in re.findall(rf"{call}\((bridge_\w+)", expression):
             assert name.endswith(("_total", "_bucket", "_sum", "_count"))
     assert expression.count("(") == expression.count(")")

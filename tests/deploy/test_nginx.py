@@ -15,7 +15,7 @@ from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import HANG_GUARD
-from tests.api.test_captions import leaving
+from tests.api.test_captions import disconnecting
 from tests.deploy.fleet import BODY, CAPTION, ELSEWHERE, PAGE, Fleet, Nginx, client, fleet
 from tests.deploy.load import Load, Outcome
 from tests.servers import OpenAIServer
@@ -36,11 +36,11 @@ def test_events_pass_immediately(bridges: Fleet, vllm_server: OpenAIServer) -> N
     with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as response:
         data = streams.events(response)
         seen = [next(data)]
-        while seen[-1].get("stage") != "model":  # a few bytes each, and the provider has not answered
+        while seen[-1].get("stage") != "model":  # small events, received before the provider answers
             seen.append(next(data))
         vllm_server.wait_for_calls(1, HANG_GUARD)
         vllm_server.release()
-        streams.check_story([*seen, *data], ["mine"])
+        streams.check_event_order([*seen, *data], ["mine"])
 
 
 def test_a_disconnect_cancels_the_provider_call(bridges: Fleet, vllm_server: OpenAIServer) -> None:
@@ -50,7 +50,7 @@ def test_a_disconnect_cancels_the_provider_call(bridges: Fleet, vllm_server: Ope
         assert next(data)["type"] == "started"
         vllm_server.wait_for_calls(1, HANG_GUARD)
     vllm_server.wait_for_hang_ups(1, HANG_GUARD)
-    with leaving(bridges.url, CAPTION, streams.caption(vllm_server)):
+    with disconnecting(bridges.url, CAPTION, streams.caption(vllm_server)):
         vllm_server.wait_for_calls(2, HANG_GUARD)
     vllm_server.wait_for_hang_ups(2, HANG_GUARD)
     with socket(bridges) as item:
@@ -68,20 +68,20 @@ def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
                 assert codes == [200, 429]
 
 
-def test_only_requests_that_were_not_begun_are_retried(tmp_path: Path, vllm_server: OpenAIServer) -> None:
+def test_only_requests_that_have_not_begun_are_retried(tmp_path: Path, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold()
     held = streams.caption(vllm_server)
     with fleet(tmp_path, count=2, GRAPHCAP_MAX_IN_FLIGHT="1") as bridges, ThreadPoolExecutor(2) as threads:
         requests = [
             threads.submit(httpx.post, bridges.url + CAPTION, json=held, timeout=60, trust_env=False) for _ in "ab"
         ]
-        vllm_server.wait_for_calls(2, HANG_GUARD)  # one at each: however they were balanced, a full one was left
+        vllm_server.wait_for_calls(2, HANG_GUARD)  # one at each bridge, so every further request reaches a full one
         with client(bridges.url) as item:
             full = item.post(CAPTION, json=BODY)
         assert (full.status_code, full.json()["code"], full.headers["x-request-begun"]) == (503, "overloaded", "no")
         vllm_server.release()
         assert [item.result(HANG_GUARD).status_code for item in requests] == [200, 200]
-        assert 'attempts="503 : 503"' in bridges.nginx.line(full)  # each was asked once
+        assert 'attempts="503 : 503"' in bridges.nginx.line(full)  # each bridge was tried once
         vllm_server.default = b.Status(503)
         with client(bridges.url) as item:
             begun = item.post(CAPTION, json={**held, "timeout": 2})
@@ -105,18 +105,18 @@ def check_problem(response: httpx.Response, status: int, code: str, *, retryable
 
 
 @pytest.fixture(scope="module")
-def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """Run nginx without any bridge."""
-    with ExitStack() as held:  # bound, so that nobody else gets the ports, and not listening
+def nginx_without_bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """Run nginx without bridges."""
+    with ExitStack() as held:  # bound but not listening, so that no other process gets the ports
         places = [held.enter_context(socketlib.socket()) for _ in "abc"]
         for item in places:
             item.bind(("127.0.0.1", 0))
-        with Nginx(tmp_path_factory.mktemp("nobody"), [item.getsockname()[1] for item in places]) as running:
+        with Nginx(tmp_path_factory.mktemp("no-bridges"), [item.getsockname()[1] for item in places]) as running:
             yield running
 
 
-def test_errors_without_any_bridge(nobody: Nginx) -> None:
-    with client(nobody.url, headers={"Origin": PAGE}) as item:
+def test_errors_if_no_bridge_runs(nginx_without_bridges: Nginx) -> None:
+    with client(nginx_without_bridges.url, headers={"Origin": PAGE}) as item:
         for _ in range(3):
             refused = item.post(CAPTION, json=BODY)
             check_problem(refused, 503, "bridge_unreachable", retryable=True)
@@ -126,19 +126,19 @@ def test_errors_without_any_bridge(nobody: Nginx) -> None:
             assert (granted.status_code, granted.headers["access-control-allow-headers"]) == (204, "content-type")
             assert granted.headers["access-control-allow-methods"] == "GET, POST"
             assert granted.headers["access-control-allow-origin"] == PAGE
-        stranger = item.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE})
-        assert "access-control-allow-origin" not in stranger.headers
+        response = item.post(CAPTION, json=BODY, headers={"Origin": ELSEWHERE})
+        assert "access-control-allow-origin" not in response.headers
         assert item.options(CAPTION, headers={"Origin": ELSEWHERE}).status_code == 503
 
 
-def test_errors_of_malformed_requests(nobody: Nginx) -> None:
-    with client(nobody.url, headers={"Origin": PAGE}) as item:
+def test_errors_of_malformed_requests(nginx_without_bridges: Nginx) -> None:
+    with client(nginx_without_bridges.url, headers={"Origin": PAGE}) as item:
         check_problem(item.get("/metrics"), 404, "not_found", retryable=False)
         check_problem(item.get("/", headers={"X-Long": "x" * 70_000}), 400, "invalid_request", retryable=False)
         assert item.get("/" + "x" * 20_000).json()["code"] == "invalid_request"
         check_problem(item.request("TRACE", "/"), 405, "method_not_allowed", retryable=False)
     for odd in (b"GET / HTTP/3.0\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n"):
-        with socketlib.create_connection(("127.0.0.1", nobody.port)) as raw:
+        with socketlib.create_connection(("127.0.0.1", nginx_without_bridges.port)) as raw:
             raw.sendall(odd + b"Host: a\r\n\r\n")
             assert b'"code":"invalid_request"' in raw.recv(10_000)
 
@@ -159,7 +159,7 @@ def test_errors_of_a_slow_or_broken_bridge(tmp_path: Path) -> None:
             check_problem(response, status, code, retryable=True)
             assert "x-request-begun" not in response.headers
             server.wait_for_calls(1)
-            assert len(server.calls) == 1  # and it was not sent to another
+            assert len(server.calls) == 1  # and not retried
 
 
 @pytest.fixture
@@ -190,14 +190,14 @@ def test_a_killed_bridge_fails_only_its_own_requests(bridges: Fleet, servers: li
         calling.wait_for(4 * CALLERS)
         outcomes = calling.stop()
         lost = [item for item in outcomes if item.end != "ok"]
-        assert all(is_honest(item) for item in lost), lost
+        assert all(is_expected_failure(item) for item in lost), lost
         assert all(item in outcomes[: before + 2 * CALLERS] for item in lost)
         assert len(lost) <= CALLERS
         check_paid_once(calling)
 
 
-def is_honest(lost: Outcome) -> bool:
-    """Return whether the failure is typed and retryable, or a cut stream."""
+def is_expected_failure(lost: Outcome) -> bool:
+    """Return whether the failure is typed and retryable, or an interrupted stream."""
     if lost.problem is None:
         return lost.kind == "stream" and lost.end.startswith("cut")
     return lost.problem["code"] == "bridge_lost" and lost.problem["retryable"] is True

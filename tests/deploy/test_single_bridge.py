@@ -1,4 +1,4 @@
-"""The server for an nginx that already runs, the systemd unit, and balancers for other numbers of bridges."""
+"""The server block for an existing nginx, the systemd unit, and balancing of other numbers of bridges."""
 
 import configparser
 import json
@@ -15,7 +15,7 @@ from bridge.settings import Settings
 from deploy.nginx.generate import render
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.deploy.fleet import BODY, CAPTION, HANG_GUARD, Nginx, client, moved
+from tests.deploy.fleet import BODY, CAPTION, HANG_GUARD, Nginx, client, replace_all
 from tests.deploy.test_compose import ENDING
 from tests.servers.tls import self_signed
 from tests.service import ROOT, Service
@@ -45,7 +45,7 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
             certificate + "fullchain.pem": f"{tmp_path}/server.pem",
             certificate + "privkey.pem": f"{tmp_path}/server.pem",
         }
-        server = moved(SERVER.read_text(encoding="utf-8"), moves)
+        server = replace_all(SERVER.read_text(encoding="utf-8"), moves)
         (tmp_path / "nginx.conf").write_text(MAIN.format(folder=tmp_path, server=server), encoding="utf-8")
         untrusted = ssl._create_unverified_context()
         headers = {"Host": NAME, "Authorization": f"Bearer {KEY}"}
@@ -55,12 +55,12 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
             large = b" " * 5_000_000 + json.dumps(BODY).encode()
             assert item.post(CAPTION, content=large).status_code == 200
             with item.stream("POST", CAPTION, json=BODY, headers={"Accept": "text/event-stream"}) as response:
-                streams.check_story([*streams.events(response)], ["alt_text"])
+                streams.check_event_order([*streams.events(response)], ["alt_text"])
             plain = sockets.create_connection(("127.0.0.1", nginx.port))
             key = {"Authorization": f"Bearer {KEY}"}
             with socket(f"https://{NAME}", sock=plain, ssl=untrusted, additional_headers=key) as frames:
                 frames.send("caption", "a", **BODY)
-                frames.story("a", "alt_text")
+                frames.all_events("a", "alt_text")
             assert item.post(CAPTION, json=BODY).status_code == 429
         assert httpx.get(f"{bridge.url}/info", headers=headers, trust_env=False).status_code == 200
 
@@ -71,7 +71,7 @@ def test_the_unit_waits_for_a_shutdown_and_does_not_repeat_an_invalid_configurat
     unit.read(UNIT, encoding="utf-8")
     service = unit["Service"]
     assert float(service["TimeoutStopSec"]) > Settings().grace + ENDING
-    assert service["KillMode"] == "mixed"  # workers end with the service's own drain
+    assert service["KillMode"] == "mixed"  # workers end with the graceful shutdown of the service
     assert service["RestartPreventExitStatus"] == "2"
     assert service["ExecStart"].startswith(service["WorkingDirectory"])
 

@@ -1,4 +1,4 @@
-"""A Dispatcher in front of model servers on loopback, without the HTTP service around it."""
+"""A Dispatcher with model servers on loopback, without the HTTP service."""
 
 import time
 from base64 import b64decode
@@ -50,7 +50,7 @@ async def dispatching(
     clock: Callable[[], float] = time.monotonic,
     **settings: Any,
 ) -> AsyncIterator[Dispatcher]:
-    """A Dispatcher for one provider, `p`, whose client is imported already."""
+    """Yield a Dispatcher for the provider `p`, with its client already imported."""
     configured = Configured({"p": endpoints[0].config}, fleets={"p": provider(*endpoints, **settings)})
     options = Settings(attempt_timeout=attempt_timeout)
     dispatcher = Dispatcher(configured, options, configured_pool=Pool(), caller_pool=Pool(), clock=clock)
@@ -61,8 +61,8 @@ async def dispatching(
         await dispatcher.aclose()
 
 
-def named(*servers: OpenAIServer, **settings: Any) -> list[EndpointSettings]:
-    """Endpoints a, b, c …, one for each server."""
+def endpoints_of(*servers: OpenAIServer, **settings: Any) -> list[EndpointSettings]:
+    """Return the endpoints a, b, c …, one for each server."""
     return [endpoint("abcdef"[index], server.url, **settings) for index, server in enumerate(servers)]
 
 
@@ -85,7 +85,7 @@ async def ask(
 
 
 def outcomes(run: Run) -> list[tuple[str, str]]:
-    """Endpoint and outcome of each attempt."""
+    """Return the endpoint and the outcome of each attempt."""
     return [(attempt.endpoint, attempt.outcome) for attempt in run.attempts.calls]
 
 

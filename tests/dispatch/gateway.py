@@ -1,4 +1,4 @@
-"""The service in front of several model servers."""
+"""A running service with several model servers, and a client for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,7 +13,7 @@ from tests.service import Service
 
 MODEL = "tiny-vision"
 GUARD = 60.0
-STOPPED = "http://127.0.0.1:9/v1"  # an address where nothing listens: not a free port, which another test may take
+STOPPED = "http://127.0.0.1:9/v1"  # nothing listens on port 9; another test could take a free port
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAALUlEQVR4nGM8EaDBQEvA"
     "RFPTRy0YtWDUglELRi0YtWDUglELRi0YtWDUAioCALcwAYDnb9udAAAAAElFTkSuQmCC"
@@ -37,15 +37,15 @@ def servers(count: int, **options: Any) -> Iterator[list[OpenAIServer]]:
         yield [stack.enter_context(OpenAIServer("vllm", **options)) for _ in range(count)]
 
 
-def revived(port: int) -> OpenAIServer:
-    """Return a server on a port that another one had before."""
+def restarted(port: int) -> OpenAIServer:
+    """Return a server on the port of a stopped one."""
     server = OpenAIServer("vllm")
     server.port = port
     return server
 
 
 def provider(name: str, *endpoints: str, **keys: str) -> str:
-    """Return a table of providers.toml; `endpoints` are inline tables or addresses, `keys` values as TOML."""
+    """Return a table for providers.toml; `endpoints` are inline tables or base URLs, `keys` have TOML values."""
     listed = ", ".join(item if item.startswith("{") else f'"{item}"' for item in endpoints)
     values = {"kind": '"vllm"', "default_model": f'"{MODEL}"', "probe_interval": "0", **keys}
     lines = "".join(f"{key} = {value}\n" for key, value in values.items())
@@ -63,19 +63,19 @@ def ask(service: Service, provider: str | None, accept: str = "application/json"
     return httpx.post(url, json=body, headers={"Accept": accept}, timeout=GUARD, trust_env=False)
 
 
-def tried(answer: httpx.Response) -> list[tuple[str, str]]:
-    """Return endpoint and outcome of each attempt."""
+def attempts_of(answer: httpx.Response) -> list[tuple[str, str]]:
+    """Return the endpoint and the outcome of each attempt."""
     assert answer.status_code == 200, answer.text
     return [(attempt["endpoint"], attempt["outcome"]) for attempt in answer.json()["attempts"]]
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Return status and code of an error."""
+def error_of(answer: httpx.Response) -> tuple[int, str]:
+    """Return the status and the code of an error."""
     return answer.status_code, answer.json()["code"]
 
 
 def health(service: Service, provider: str) -> dict[str, Any]:
-    """Return what /health reports of a provider, its endpoints by name."""
+    """Return the entry of a provider in /health, with its endpoints by name."""
     providers = service.get("/health").json()["providers"]
     (entry,) = (entry for entry in providers if entry["name"] == provider)
     return {**entry, "endpoints": {endpoint["name"]: endpoint for endpoint in entry["endpoints"]}}
@@ -83,7 +83,7 @@ def health(service: Service, provider: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def client(service: Service, address: str = "127.0.0.1") -> AsyncIterator[Begin]:
-    """Yield a function that starts a caption without waiting for it; `address`: of the client."""
+    """Yield a function that starts a caption and returns its task; `address`: local address of the client."""
     transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=200))
     async with httpx.AsyncClient(base_url=service.url, timeout=GUARD, transport=transport) as http:
 

@@ -1,4 +1,4 @@
-"""Load balancing strategies: how calls are spread over endpoints."""
+"""Load balancing strategies: the order in which endpoints are chosen."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def endpoints(*weights: float) -> list[Endpoint]:
 
 
 def choose(balancer: Balancer, weights: tuple[float, ...], times: int) -> list[int]:
-    """Return the indexes chosen for calls that do not end."""
+    """Return the indexes of the endpoints chosen for calls that do not end."""
     listed, order = endpoints(*weights), []
     for _ in range(times):
         chosen = balancer.choose(listed)
@@ -32,5 +32,5 @@ def choose(balancer: Balancer, weights: tuple[float, ...], times: int) -> list[i
         ("weighted", (1, 1), [0, 1, 0, 1]),
     ],
 )
-def test_order_of_choices(strategy: Strategy, weights: tuple[float, ...], expected: list[int]) -> None:
+def test_order_of_chosen_endpoints(strategy: Strategy, weights: tuple[float, ...], expected: list[int]) -> None:
     assert choose(Balancer(strategy), weights, len(expected)) == expected

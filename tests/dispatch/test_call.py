@@ -1,4 +1,4 @@
-"""Calls over real sockets: which endpoint, how often, and what is recorded of them."""
+"""Calls over real sockets: the chosen endpoint, retries, timeouts and recorded attempts."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from tests.dispatch.dispatching import (
     attempts,
     dispatching,
     endpoint,
-    named,
+    endpoints_of,
     new_run,
     outcomes,
     provider,
@@ -47,13 +47,13 @@ def server() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
-def other() -> Iterator[OpenAIServer]:
+def second_server() -> Iterator[OpenAIServer]:
     with OpenAIServer("vllm") as started:
         yield started
 
 
 def distinct() -> VisionRequest:
-    """A request whose image and schema differ from every other's."""
+    """Return a request with a unique image and schema."""
     number = next(_numbers)
     schema = {"type": "object", "properties": {f"field_{number}": {"type": "string"}}}
     return replace(REQUEST, image=Image(PNG + b"%d" % number, "image/png", 32, 32), schema=schema)
@@ -67,7 +67,7 @@ async def fail(dispatcher: Dispatcher, request: VisionRequest = REQUEST) -> erro
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_call_is_recorded_once(server: OpenAIServer, streaming: bool) -> None:
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         run = new_run(streaming=streaming)
         completion, pieces = await ask(dispatcher, run)
     assert ("".join(pieces) == completion.text) == streaming
@@ -82,7 +82,7 @@ async def test_a_call_is_recorded_once(server: OpenAIServer, streaming: bool) ->
 
 async def test_a_cancelled_call_is_recorded_and_frees_its_slot(server: OpenAIServer) -> None:
     server.default = b.Hold()
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         run = new_run()
         call = asyncio.create_task(ask(dispatcher, run))
         await asyncio.to_thread(server.wait_for_calls, 1)
@@ -93,11 +93,11 @@ async def test_a_cancelled_call_is_recorded_and_frees_its_slot(server: OpenAISer
 
 
 @pytest.mark.parametrize("behaviour", [b.Status(500), b.Status(503), b.Status(429, retry_after=9), b.Reset(), b.Cut()])
-async def test_a_failed_call_goes_to_another_endpoint_at_once(
-    server: OpenAIServer, other: OpenAIServer, behaviour: b.Behaviour
+async def test_a_failed_call_is_retried_immediately_at_another_endpoint(
+    server: OpenAIServer, second_server: OpenAIServer, behaviour: b.Behaviour
 ) -> None:
     server.default = behaviour
-    async with dispatching(*named(server, other), strategy="round_robin") as dispatcher:
+    async with dispatching(*endpoints_of(server, second_server), strategy="round_robin") as dispatcher:
         events: list[object] = []
         run = new_run(emit=events.append)
         await ask(dispatcher, run)
@@ -122,9 +122,9 @@ async def test_a_failed_call_goes_to_another_endpoint_at_once(
     ],
     ids=repr,
 )
-async def test_how_often_one_endpoint_is_called(server: OpenAIServer, behaviour: b.Behaviour, calls: int) -> None:
+async def test_number_of_calls_to_a_failing_endpoint(server: OpenAIServer, behaviour: b.Behaviour, calls: int) -> None:
     server.default = behaviour
-    async with dispatching(*named(server), failures=9) as dispatcher:
+    async with dispatching(*endpoints_of(server), failures=9) as dispatcher:
         run = new_run()
         with pytest.raises(errors.ProviderError) as raised:
             await ask(dispatcher, run)
@@ -135,16 +135,16 @@ async def test_how_often_one_endpoint_is_called(server: OpenAIServer, behaviour:
 
 async def test_nothing_is_retried_after_text_was_emitted(server: OpenAIServer) -> None:
     server.default = b.Hang("first")
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         run = new_run(1, streaming=True)
         with pytest.raises(errors.ProviderError):
             await ask(dispatcher, run)
     assert len(run.attempts.calls) == 1
 
 
-async def test_calls_are_kept_for_fallbacks(server: OpenAIServer) -> None:
+async def test_calls_are_reserved_for_fallbacks(server: OpenAIServer) -> None:
     server.default = b.Status(429, headers={"Retry-After": "soon"})
-    async with dispatching(*named(server)) as dispatcher:
+    async with dispatching(*endpoints_of(server)) as dispatcher:
         run = new_run()
         run.attempts.reserve = 3
         with pytest.raises(errors.RateLimited) as raised:
@@ -153,25 +153,27 @@ async def test_calls_are_kept_for_fallbacks(server: OpenAIServer) -> None:
     assert 0.5 < (raised.value.retry_after or 0) < 2  # not from the header, which is unusable
 
 
-async def test_each_endpoint_gets_its_own_key_and_a_callers_key_replaces_it(
-    server: OpenAIServer, other: OpenAIServer
+async def test_each_endpoint_gets_its_own_key_unless_the_caller_sends_one(
+    server: OpenAIServer, second_server: OpenAIServer
 ) -> None:
-    listed = [endpoint("a", server.url, "sk-a"), endpoint("b", other.url, "sk-b")]
+    listed = [endpoint("a", server.url, "sk-a"), endpoint("b", second_server.url, "sk-b")]
     async with dispatching(*listed, strategy="round_robin") as dispatcher:
         for _ in range(2):
             await ask(dispatcher)
-        own = replace(TARGET, credentials=Credentials("sk-theirs"), own_key=True)
-        await ask(dispatcher, target=own)
-    keys = [[call.headers["authorization"] for call in each.calls] for each in (server, other)]
+        own_key = replace(TARGET, credentials=Credentials("sk-theirs"), own_key=True)
+        await ask(dispatcher, target=own_key)
+    keys = [
+        [call.headers["authorization"] for call in endpoint_server.calls] for endpoint_server in (server, second_server)
+    ]
     assert keys == [["Bearer sk-a", "Bearer sk-theirs"], ["Bearer sk-b"]]
 
 
-# Issue 10, row 1: a 500 belongs to the request that caused it.
+# Issue 10, row 1: a 500 may be caused by the request.
 
 
-async def test_500s_open_the_breaker_only_when_three_different_requests_got_them(server: OpenAIServer) -> None:
+async def test_500s_open_the_breaker_only_after_three_different_requests(server: OpenAIServer) -> None:
     server.default = b.Status(500)
-    async with dispatching(*named(server), failures=2) as dispatcher:
+    async with dispatching(*endpoints_of(server), failures=2) as dispatcher:
         for _ in range(8):
             await fail(dispatcher)
         for _ in range(2):
@@ -194,14 +196,14 @@ async def test_500s_open_the_breaker_only_when_three_different_requests_got_them
 )
 async def test_no_call_fails_while_one_of_two_endpoints_hangs(
     server: OpenAIServer,
-    other: OpenAIServer,
+    second_server: OpenAIServer,
     warm_up: int,
     streaming: list[bool],
     after: Literal["connect", "headers"],
     attempt_timeout: float,
     seconds: float,
 ) -> None:
-    async with dispatching(*named(server, other), attempt_timeout=attempt_timeout) as dispatcher:
+    async with dispatching(*endpoints_of(server, second_server), attempt_timeout=attempt_timeout) as dispatcher:
         for _ in range(warm_up):
             await ask(dispatcher, new_run(streaming=streaming[0]))
         server.default = b.Hang(after)
@@ -213,9 +215,11 @@ async def test_no_call_fails_while_one_of_two_endpoints_hangs(
 
 
 @pytest.mark.slow
-async def test_a_slow_model_that_streams_is_not_cut_off(server: OpenAIServer, other: OpenAIServer) -> None:
+async def test_a_slow_stream_is_not_interrupted(server: OpenAIServer, second_server: OpenAIServer) -> None:
     server.default = b.Drip(interval=0.05, size=50)
-    async with dispatching(*named(server, other), strategy="round_robin", attempt_timeout=2) as dispatcher:
+    async with dispatching(
+        *endpoints_of(server, second_server), strategy="round_robin", attempt_timeout=2
+    ) as dispatcher:
         run = new_run(streaming=True)
         await ask(dispatcher, run)
     assert outcomes(run) == [("a", "ok")]
@@ -223,7 +227,7 @@ async def test_a_slow_model_that_streams_is_not_cut_off(server: OpenAIServer, ot
 
 
 class Stopped(Deadline):
-    """A deadline that comes no nearer."""
+    """A deadline whose remaining time does not decrease."""
 
     def left(self) -> float:
         return self.seconds
@@ -232,9 +236,10 @@ class Stopped(Deadline):
 @pytest.mark.parametrize(
     ("fields", "settings", "expected"),
     [
-        ({}, {}, Timeouts(16, None, patient=True)),  # nothing else can be called
+        ({}, {}, Timeouts(16, None, patient=True)),  # there is no alternative
         ({"has_fallback": True, "calls": 1}, {}, Timeouts(16, None, patient=True)),
-        ({"has_fallback": True}, {}, Timeouts(16, 8, patient=False)),  # 8 seconds are no evidence that it is down
+        # A timeout after 8 seconds does not prove that the server is down.
+        ({"has_fallback": True}, {}, Timeouts(16, 8, patient=False)),
         ({"has_fallback": True, "left": 60}, {}, Timeouts(60, 30, patient=True)),
         ({"endpoints": 2}, {}, Timeouts(16, 8, patient=False)),
         ({"endpoints": 2, "reserve": 3}, {}, Timeouts(16, None, patient=True)),
@@ -245,7 +250,7 @@ class Stopped(Deadline):
         ({"timeout": 5}, {"timeout": 30}, Timeouts(16, None, patient=True)),
     ],
 )
-def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, float], expected: Timeouts) -> None:
+def test_timeouts_of_a_call(fields: dict[str, Any], settings: dict[str, float], expected: Timeouts) -> None:
     listed = [endpoint(str(place), **settings) for place in range(fields.pop("endpoints", 1))]
     queue = ProviderQueue("p", provider(*listed), 8, Clock())
     run = Run(Stopped(fields.pop("left", 16)), has_fallback=fields.pop("has_fallback", False))
@@ -257,21 +262,21 @@ def test_the_time_limits_of_a_call(fields: dict[str, Any], settings: dict[str, f
 
 
 async def ask_in_modes(dispatcher: Dispatcher, request: VisionRequest, target: Target = TARGET) -> list[str]:
-    """Ask as captioning does: one mode down after a rejected schema. Return the modes that were sent."""
+    """Select the next output mode after a rejected schema, as captioning does. Return the modes that were sent."""
     run = new_run()
-    lowered: VisionRequest | None = request
-    while lowered is not None:
+    attempt: VisionRequest | None = request
+    while attempt is not None:
         try:
-            await ask(dispatcher, run, lowered, target)
+            await ask(dispatcher, run, attempt, target)
             break
         except (errors.SchemaRejected, errors.ServerFailed):
-            lowered = await dispatcher.lower(target, lowered, run)
+            attempt = await dispatcher.lower(target, attempt, run)
     return attempts(run, lambda a: a.output_mode)
 
 
-async def test_a_mode_is_remembered_for_its_schema_alone_and_not_after_a_500(server: OpenAIServer) -> None:
+async def test_a_mode_is_remembered_per_schema_and_not_after_a_500(server: OpenAIServer) -> None:
     clock = Clock()
-    async with dispatching(*named(server), clock=clock) as dispatcher:
+    async with dispatching(*endpoints_of(server), clock=clock) as dispatcher:
         server.reply(b.RejectSchema(), b.Length())  # accepted, although the answer is truncated
         with pytest.raises(errors.Truncated):
             await ask_in_modes(dispatcher, REQUEST)
@@ -283,21 +288,21 @@ async def test_a_mode_is_remembered_for_its_schema_alone_and_not_after_a_500(ser
         assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema"]
 
 
-async def test_what_one_endpoint_rejects_is_still_sent_to_the_other(server: OpenAIServer, other: OpenAIServer) -> None:
-    other.modes = frozenset({"json_object", "text"})
-    async with dispatching(*named(server, other), strategy="round_robin") as dispatcher:
-        found = [await ask_in_modes(dispatcher, REQUEST) for _ in range(6)]
+async def test_output_modes_are_remembered_per_endpoint(server: OpenAIServer, second_server: OpenAIServer) -> None:
+    second_server.modes = frozenset({"json_object", "text"})
+    async with dispatching(*endpoints_of(server, second_server), strategy="round_robin") as dispatcher:
+        modes = [await ask_in_modes(dispatcher, REQUEST) for _ in range(6)]
         runs = [new_run() for _ in range(4)]
         for run in runs:
             await ask(dispatcher, run)
-    assert found[0] == ["json_schema"]
+    assert modes[0] == ["json_schema"]
     assert {(a.endpoint, a.output_mode, a.outcome) for run in runs for a in run.attempts.calls} == {
         ("a", "json_schema", "ok"),
         ("b", "json_object", "ok"),
     }
 
 
-def test_the_memory_of_output_modes_is_bounded() -> None:
+def test_the_number_of_remembered_output_modes_is_bounded() -> None:
     modes = OutputModes(Clock())
     requests = [replace(REQUEST, schema={"title": str(number)}) for number in range(MAX_MODES + 1)]
     for request in requests:
@@ -306,20 +311,22 @@ def test_the_memory_of_output_modes_is_bounded() -> None:
     assert known == ["json_schema", "json_object", "json_object"]
 
 
-async def test_callers_addresses_do_not_displace_the_modes_of_configured_ones(
-    server: OpenAIServer, other: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+async def test_addresses_of_callers_do_not_evict_the_modes_of_configured_ones(
+    server: OpenAIServer, second_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "MAX_MODES", 1)
-    theirs = replace(TARGET, config=ProviderConfig("x", "vllm", other.url), provider="", trusted=False, own_key=True)
-    async with dispatching(*named(server)) as dispatcher:
-        for target, responds in ((TARGET, server), (theirs, other)):
-            responds.reply(b.RejectSchema())
+    foreign = replace(
+        TARGET, config=ProviderConfig("x", "vllm", second_server.url), provider="", trusted=False, own_key=True
+    )
+    async with dispatching(*endpoints_of(server)) as dispatcher:
+        for target, rejecting in ((TARGET, server), (foreign, second_server)):
+            rejecting.reply(b.RejectSchema())
             await ask_in_modes(dispatcher, REQUEST, target)
         assert await ask_in_modes(dispatcher, REQUEST) == ["json_schema_relaxed"]
 
 
-async def test_the_models_for_an_error_are_listed_only_through_a_free_slot(server: OpenAIServer) -> None:
-    async with dispatching(*named(server, max_concurrency=1), failures=1) as dispatcher:
+async def test_models_for_an_error_are_listed_only_with_a_free_slot(server: OpenAIServer) -> None:
+    async with dispatching(*endpoints_of(server, max_concurrency=1), failures=1) as dispatcher:
         assert await dispatcher.known_models(TARGET) == server.models
         server.reply(b.Hold())
         call = asyncio.create_task(ask(dispatcher))
@@ -334,11 +341,11 @@ async def test_the_models_for_an_error_are_listed_only_through_a_free_slot(serve
 
 
 async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker(
-    server: OpenAIServer, other: OpenAIServer
+    server: OpenAIServer, second_server: OpenAIServer
 ) -> None:
-    async with dispatching(*named(server, other), failures=1) as dispatcher:
+    async with dispatching(*endpoints_of(server, second_server), failures=1) as dispatcher:
         server.reply(b.Status(502))
-        other.reply(b.Status(502))
+        second_server.reply(b.Status(502))
         await fail(dispatcher)
         with pytest.raises(CircuitBreakerOpen):
             await ask(dispatcher)

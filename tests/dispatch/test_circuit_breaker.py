@@ -1,4 +1,4 @@
-"""The circuit breaker: what opens it, what closes it, and what is no evidence."""
+"""The circuit breaker: the results that open it, close it or have no effect."""
 
 from math import inf
 
@@ -30,14 +30,14 @@ def fail(breaker: CircuitBreaker, times: int) -> list[str]:
     return states
 
 
-def test_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
+def test_consecutive_failures_open_the_breaker(breaker: CircuitBreaker) -> None:
     assert fail(breaker, 2) == ["closed", "closed"]
     breaker.succeeded(breaker.start())
     assert fail(breaker, 3) == ["closed", "closed", "open"]
     assert (breaker.wait, breaker.retry_after) == (30, 30)
 
 
-def test_one_trial_call_decides(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_one_trial_call_closes_or_reopens_the_breaker(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.now += 30
     assert (breaker.state, breaker.wait) == ("half_open", 0)
@@ -52,7 +52,7 @@ def test_one_trial_call_decides(breaker: CircuitBreaker, clock: Clock) -> None:
     assert fail(breaker, 2) == ["closed", "closed"]
 
 
-def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_calls_that_started_before_the_breaker_opened_are_ignored(breaker: CircuitBreaker, clock: Clock) -> None:
     early, late = breaker.start(), breaker.start()
     fail(breaker, 3)
     breaker.succeeded(early)
@@ -69,7 +69,7 @@ def test_calls_that_started_before_it_opened_are_ignored(breaker: CircuitBreaker
 @pytest.mark.parametrize(
     ("digests", "state"),
     [
-        (["a1", "a1", "a1", "a1", "a1"], "closed"),  # one request, again and again
+        (["a1", "a1", "a1", "a1", "a1"], "closed"),  # one request, repeated
         (["a1", "b1", "c1", "d1", "e1"], "closed"),  # one schema, with many images
         (["a1", "a2", "a3", "a4", "a5"], "closed"),  # one image, with many schemas
         (["a1", "b2", "b3", "a4"], "closed"),
@@ -91,7 +91,7 @@ def test_500s_count_after_three_different_requests(breaker: CircuitBreaker, dige
 
 
 @pytest.mark.parametrize("limit", [3, 0])
-def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(clock: Clock, limit: int) -> None:
+def test_a_500_in_a_trial_allows_another_trial(clock: Clock, limit: int) -> None:
     breaker = CircuitBreaker(limit, 30, clock)
     breaker.probe_failed(clock.now)
     breaker.probe_succeeded()
@@ -99,7 +99,7 @@ def test_a_500_in_a_trial_leaves_the_decision_to_the_next_call(clock: Clock, lim
     assert (breaker.state, breaker.wait) == ("half_open", 0)
 
 
-def test_a_failed_probe_holds_it_open_until_a_probe_succeeds(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_probe_keeps_the_breaker_open_until_a_probe_succeeds(breaker: CircuitBreaker, clock: Clock) -> None:
     assert breaker.probe_failed(clock.now)
     clock.now += 100
     assert (breaker.state, breaker.wait, breaker.retry_after) == ("open", inf, 5)
@@ -110,7 +110,7 @@ def test_a_failed_probe_holds_it_open_until_a_probe_succeeds(breaker: CircuitBre
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: CircuitBreaker, silent: bool) -> None:
+def test_a_probe_allows_a_trial_only_after_connection_failures(breaker: CircuitBreaker, silent: bool) -> None:
     for _ in range(3):
         breaker.failed(breaker.start(), silent=silent)
     breaker.probe_succeeded()
@@ -135,7 +135,7 @@ def test_a_probe_allows_a_trial_only_where_it_would_have_failed_too(breaker: Cir
     ],
     ids=repr,
 )
-def test_what_a_result_says_of_the_server(result: Completion | ProviderError | None, expected: Verdict) -> None:
+def test_verdict_of_a_result(result: Completion | ProviderError | None, expected: Verdict) -> None:
     assert verdict(result, patient=True) == expected
     if isinstance(result, errors.CallTimeout):
         assert verdict(result, patient=False) == "unknown"

@@ -1,4 +1,4 @@
-"""The service in front of several model servers: what its callers see."""
+"""The service with several model servers: fallbacks, queueing and rate limits as callers see them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,52 +8,58 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.dispatch.gateway import STOPPED, ask, client, gateway, health, provider, refusal, servers, tried
+from tests.dispatch.gateway import STOPPED, ask, attempts_of, client, error_of, gateway, health, provider, servers
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.servers.limited import LimitedServer
+from tests.servers.rate_limited import RateLimitedServer
 from tests.service import Service, until
 
 
 @dataclass
 class Running:
-    """The service and its servers."""
+    """The service and its model servers."""
 
     service: Service
     a: OpenAIServer
     b: OpenAIServer
-    limited: LimitedServer
-    silent: LimitedServer
+    announced: RateLimitedServer
+    unannounced: RateLimitedServer
 
 
-def toml(a: OpenAIServer, other: OpenAIServer, limited: LimitedServer, silent: LimitedServer) -> str:
-    first, second = f'{{ base_url = "{a.url}", name = "a" }}', f'{{ base_url = "{other.url}", name = "b" }}'
-    turns = '"round_robin"'
+def toml(
+    first_server: OpenAIServer,
+    second_server: OpenAIServer,
+    announced: RateLimitedServer,
+    unannounced: RateLimitedServer,
+) -> str:
+    first = f'{{ base_url = "{first_server.url}", name = "a" }}'
+    second = f'{{ base_url = "{second_server.url}", name = "b" }}'
+    strategy = '"round_robin"'
     return "".join(
         (
-            provider("half", f'{{ base_url = "{STOPPED}", name = "dead" }}', second, strategy=turns),
-            provider("pair", first, second, strategy=turns),
-            provider("frail", first, breaker="{ failures = 2, open_seconds = 60 }"),
-            provider("narrow", second, max_concurrency="1"),
-            provider("seldom", first, requests_per_minute="2"),
-            provider("limited", limited.url, kind='"openai"', api_key='"sk-limited"'),
-            provider("silent", silent.url, kind='"openai"', api_key='"sk-limited"'),
-            provider("backed", first, fallbacks='[{ provider = "narrow" }]', strategy=turns),
-            provider("prudish", first, fallbacks='[{ provider = "half", on = "refusal" }]'),
+            provider("half_down", f'{{ base_url = "{STOPPED}", name = "dead" }}', second, strategy=strategy),
+            provider("pair", first, second, strategy=strategy),
+            provider("sensitive", first, breaker="{ failures = 2, open_seconds = 60 }"),
+            provider("one_slot", second, max_concurrency="1"),
+            provider("two_per_minute", first, requests_per_minute="2"),
+            provider("announced", announced.url, kind='"openai"', api_key='"sk-limited"'),
+            provider("unannounced", unannounced.url, kind='"openai"', api_key='"sk-limited"'),
+            provider("with_fallback", first, fallbacks='[{ provider = "one_slot" }]', strategy=strategy),
+            provider("refusal_fallback", first, fallbacks='[{ provider = "half_down", on = "refusal" }]'),
         )
     )
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    # Windows that are long for a call and short for a test.
-    limited, silent = LimitedServer(2, 0.4), LimitedServer(4, 0.6, announces=False)
-    with servers(2) as (a, other), limited, silent:
-        text = toml(a, other, limited, silent)
+    # The windows are longer than a call, and short enough for a test.
+    announced, unannounced = RateLimitedServer(2, 0.4), RateLimitedServer(4, 0.6, announces=False)
+    with servers(2) as (first, second), announced, unannounced:
+        text = toml(first, second, announced, unannounced)
         environment = {"GRAPHCAP_MAX_QUEUE": "4", "GRAPHCAP_TIMEOUT": "60"}
         with gateway(tmp_path_factory.mktemp("workspace"), text, **environment) as service:
             assert ask(service, "pair").status_code == 200  # imports the SDK and starts the image worker
-            yield Running(service, a, other, limited, silent)
+            yield Running(service, first, second, announced, unannounced)
 
 
 @pytest.fixture
@@ -65,76 +71,80 @@ def running(started: Running) -> Running:
     return started
 
 
-def test_another_endpoint_answers_for_one_that_is_down(running: Running) -> None:
-    assert tried(ask(running.service, "half")) == [("dead", "unreachable"), ("b", "ok")]
+def test_a_request_is_retried_at_another_endpoint_if_one_is_down(running: Running) -> None:
+    assert attempts_of(ask(running.service, "half_down")) == [("dead", "unreachable"), ("b", "ok")]
 
 
 @pytest.mark.slow
-def test_a_fallback_answers_for_a_provider_that_hangs(running: Running) -> None:
+def test_a_fallback_is_used_if_a_provider_hangs(running: Running) -> None:
     running.a.default = b.Hang("connect")
-    assert tried(ask(running.service, "backed", timeout=10)) == [("a", "call_timeout"), ("b", "ok")]
+    assert attempts_of(ask(running.service, "with_fallback", timeout=10)) == [("a", "call_timeout"), ("b", "ok")]
 
 
 def test_fallbacks_of_the_request_replace_the_configured_ones(running: Running) -> None:
     running.a.default = b.Status(401)
-    assert ask(running.service, "backed").json()["provider"] == "narrow"
-    assert refusal(ask(running.service, "backed", fallbacks=[])) == (502, "provider_auth")
-    assert ask(running.service, "backed", fallbacks=[{"provider": "half"}]).json()["provider"] == "half"
+    assert ask(running.service, "with_fallback").json()["provider"] == "one_slot"
+    assert error_of(ask(running.service, "with_fallback", fallbacks=[])) == (502, "provider_auth")
+    assert (
+        ask(running.service, "with_fallback", fallbacks=[{"provider": "half_down"}]).json()["provider"] == "half_down"
+    )
 
 
-def test_a_fallback_for_refusals_alone(running: Running) -> None:
+def test_a_fallback_for_refusals_only(running: Running) -> None:
     running.a.default = b.Status(401)
-    assert refusal(ask(running.service, "prudish")) == (502, "provider_auth")
+    assert error_of(ask(running.service, "refusal_fallback")) == (502, "provider_auth")
     running.a.default = b.Refusal()
-    assert ask(running.service, "prudish").json()["provider"] == "half"
+    assert ask(running.service, "refusal_fallback").json()["provider"] == "half_down"
 
 
 def test_an_open_circuit_breaker_is_a_503_with_retry_after(running: Running) -> None:
     running.a.default = b.Status(503)
-    assert refusal(ask(running.service, "frail")) == (503, "provider_unavailable")
+    assert error_of(ask(running.service, "sensitive")) == (503, "provider_unavailable")
     calls = len(running.a.calls)
-    answer = ask(running.service, "frail")
-    assert refusal(answer) == (503, "provider_unavailable")
+    answer = ask(running.service, "sensitive")
+    assert error_of(answer) == (503, "provider_unavailable")
     assert 0 < answer.json()["retry_after"] <= 60
     assert 0 < float(answer.headers["retry-after"]) <= 60
     assert len(running.a.calls) == calls == 2
-    assert ask(running.service, "frail", fallbacks=[{"provider": "half"}]).json()["provider"] == "half"
+    assert ask(running.service, "sensitive", fallbacks=[{"provider": "half_down"}]).json()["provider"] == "half_down"
 
 
-async def test_the_queue_is_bounded_and_admits_callers_in_turn(running: Running) -> None:
-    """Send three calls from one address and two from another; the last of the first waits for both of the second."""
+async def test_the_queue_is_bounded_and_serves_callers_round_robin(running: Running) -> None:
+    """Three calls from one address and two from another: the last call of the first waits for both of the second."""
     running.b.default = b.Hold()
     async with AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(client(running.service, f"127.0.0.{n}")) for n in (1, 2)]
-        held = [first("narrow", seed=0)]
+        held = [first("one_slot", seed=0)]
         await asyncio.to_thread(running.b.wait_for_calls, 1)
         for queued, begin in enumerate((first, first, second, second), 1):
-            held.append(begin("narrow", seed=queued))
-            await asyncio.to_thread(until, lambda n=queued: health(running.service, "narrow")["queued"] == n)
-        rejected = await first("narrow", seed=9)
-        assert refusal(rejected) == (503, "overloaded")
+            held.append(begin("one_slot", seed=queued))
+            await asyncio.to_thread(until, lambda n=queued: health(running.service, "one_slot")["queued"] == n)
+        rejected = await first("one_slot", seed=9)
+        assert error_of(rejected) == (503, "overloaded")
         assert rejected.headers["retry-after"] == "1"
         running.b.release()
         assert [(await task).status_code for task in held] == [200] * 5
     assert [call.options["seed"] for call in running.b.calls] == [0, 1, 3, 2, 4]
 
 
-@pytest.mark.parametrize("name", ["limited", "silent"])
-async def test_the_limits_of_a_server_cost_no_caption(running: Running, name: str) -> None:
-    server: LimitedServer = getattr(running, name)
-    for _ in range(3):  # the next calls wait for the window that the last ones used up
+@pytest.mark.parametrize("name", ["announced", "unannounced"])
+async def test_no_caption_fails_because_of_the_servers_rate_limit(running: Running, name: str) -> None:
+    server: RateLimitedServer = getattr(running, name)
+    for _ in range(3):  # later calls wait for the next window
         async with client(running.service) as begin:
             answers = await asyncio.gather(*(begin(name) for _ in range(3)))
         assert [answer.status_code for answer in answers] == [200] * 3
     assert sum(server.served.values()) == 9
 
 
-def test_a_limit_that_outlasts_the_request_is_a_429(running: Running) -> None:
-    assert [ask(running.service, "seldom").status_code for _ in range(2)] == [200, 200]
-    third = ask(running.service, "seldom", timeout=5)
-    assert refusal(third) == (429, "provider_rate_limited")
+def test_a_rate_limit_beyond_the_deadline_is_a_429(running: Running) -> None:
+    assert [ask(running.service, "two_per_minute").status_code for _ in range(2)] == [200, 200]
+    third = ask(running.service, "two_per_minute", timeout=5)
+    assert error_of(third) == (429, "provider_rate_limited")
     assert 5 < third.json()["retry_after"] <= 60
-    tested = httpx.post(f"{running.service.url}/providers/seldom/test-connection", timeout=20, trust_env=False).json()
-    assert tested["status"] == "failed"
-    assert "rate limit" in tested["message"]
+    check = httpx.post(
+        f"{running.service.url}/providers/two_per_minute/test-connection", timeout=20, trust_env=False
+    ).json()
+    assert check["status"] == "failed"
+    assert "rate limit" in check["message"]
     assert len(running.a.calls) == 2

@@ -1,4 +1,4 @@
-"""Health probes: what they report, and how they steer the traffic."""
+"""Health probes: their reports, and their effect on the traffic."""
 
 import asyncio
 from collections import Counter
@@ -11,8 +11,8 @@ import pytest
 from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.probes import Probes
 from bridge.errors import CircuitBreakerOpen
-from tests.dispatch.dispatching import ask, dispatching, endpoint, named, new_run, outcomes
-from tests.dispatch.gateway import GUARD, STOPPED, Begin, client, gateway, health, provider, revived, servers
+from tests.dispatch.dispatching import ask, dispatching, endpoint, endpoints_of, new_run, outcomes
+from tests.dispatch.gateway import GUARD, STOPPED, Begin, client, gateway, health, provider, restarted, servers
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service, until
@@ -30,14 +30,14 @@ async def probing(dispatcher: Dispatcher) -> AsyncIterator[Probes]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def reach(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(GUARD):
         while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # a server's or an endpoint's state has no event
+            await asyncio.sleep(0.01)  # polled, because the state of a server or an endpoint has no event
 
 
 def states(probes: Probes) -> dict[str, tuple[str, str]]:
-    """Return status and circuit breaker of each endpoint."""
+    """Return the status and the state of the circuit breaker of each endpoint."""
     (entry,) = probes.report()
     return {end["name"]: (end["status"], end["breaker"]) for end in entry["endpoints"] if "breaker" in end}
 
@@ -46,7 +46,7 @@ async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pyte
     with servers(1) as (good,):
         listed = [endpoint("a", STOPPED, probe_interval=0.2), endpoint("b", good.url, probe_interval=0.2)]
         async with dispatching(*listed, disabled=("c",)) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: states(probes) == {"a": ("down", "open"), "b": ("up", "closed")})
+            await wait_until(lambda: states(probes) == {"a": ("down", "open"), "b": ("up", "closed")})
             runs = [new_run() for _ in range(3)]
             for run in runs:
                 await ask(dispatcher, run)
@@ -60,40 +60,40 @@ async def test_an_endpoint_that_is_down_from_the_start_gets_no_call(caplog: pyte
     assert caplog.text.count("endpoint a of provider p does not respond to probes") == 1
 
 
-async def test_an_endpoint_that_comes_back_gets_its_traffic_back(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_recovered_endpoint_gets_traffic_again(caplog: pytest.LogCaptureFixture) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(OpenAIServer("vllm"))
-        async with dispatching(*named(server, probe_interval=0.1)) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: states(probes) == {"a": ("up", "closed")})
+        async with dispatching(*endpoints_of(server, probe_interval=0.1)) as dispatcher, probing(dispatcher) as probes:
+            await wait_until(lambda: states(probes) == {"a": ("up", "closed")})
             await asyncio.to_thread(stack.close)
-            await reach(lambda: states(probes) == {"a": ("down", "open")})
+            await wait_until(lambda: states(probes) == {"a": ("down", "open")})
             with pytest.raises(CircuitBreakerOpen) as raised:
                 await ask(dispatcher)
             assert raised.value.retry_after == 5
-            with revived(server.port):
-                await reach(lambda: states(probes) == {"a": ("up", "half_open")})
+            with restarted(server.port):
+                await wait_until(lambda: states(probes) == {"a": ("up", "half_open")})
                 await ask(dispatcher)
                 assert states(probes) == {"a": ("up", "closed")}
     assert "endpoint a of provider p responds to probes again" in caplog.text
 
 
-async def test_a_probe_costs_nothing_and_uses_the_endpoints_key() -> None:
+async def test_a_probe_only_lists_models_with_the_endpoints_key() -> None:
     with OpenAIServer("vllm", key="sk-probe") as server:
         listed = [endpoint("a", server.url, "sk-probe", probe_interval=0.05)]
         async with dispatching(*listed) as dispatcher, probing(dispatcher) as probes:
-            await reach(lambda: len(server.requests) > 2)
+            await wait_until(lambda: len(server.requests) > 2)
             assert states(probes) == {"a": ("up", "closed")}
     assert {(request.method, request.target) for request in server.requests} == {("GET", "/v1/models")}
 
 
 @asynccontextmanager
 async def load(service: Service, callers: int = 4) -> AsyncIterator["Counter[tuple[int, str]]"]:
-    """Request captions without a pause; count them by status and endpoint."""
+    """Request captions continuously, and count them by status and endpoint."""
     counts: Counter[tuple[int, str]] = Counter()
-    over = asyncio.Event()
+    stop = asyncio.Event()
 
     async def call(begin: Begin) -> None:
-        while not over.is_set():
+        while not stop.is_set():
             answer = await begin("pair")
             body = answer.json()
             name = body["attempts"][-1]["endpoint"] if answer.is_success else body["code"]
@@ -104,38 +104,38 @@ async def load(service: Service, callers: int = 4) -> AsyncIterator["Counter[tup
         try:
             yield counts
         finally:
-            over.set()
+            stop.set()
             await asyncio.gather(*tasks)
 
 
 @pytest.mark.slow
-async def test_an_endpoint_that_hangs_loses_its_traffic_and_gets_it_back(tmp_path: Path) -> None:
-    async def more(name: str, count: int = 5) -> None:
-        enough = counts[200, name] + count
-        await reach(lambda: counts[200, name] >= enough)
+async def test_a_hanging_endpoint_gets_no_traffic_until_it_recovers(tmp_path: Path) -> None:
+    async def wait_for_captions(name: str, count: int = 5) -> None:
+        total = counts[200, name] + count
+        await wait_until(lambda: counts[200, name] >= total)
 
-    async def reach_state(*expected: str) -> None:
+    async def wait_for_state(*expected: str) -> None:
         def is_reached() -> bool:
             entry = health(service, "pair")["endpoints"]["a"]
             return (entry["status"], entry["breaker"]) == expected
 
         await asyncio.to_thread(until, is_reached)
 
-    with servers(2) as (first, other):
-        ends = (f'{{ base_url = "{url}", name = "{name}" }}' for name, url in (("a", first.url), ("b", other.url)))
+    with servers(2) as (first, second):
+        ends = (f'{{ base_url = "{url}", name = "{name}" }}' for name, url in (("a", first.url), ("b", second.url)))
         with gateway(tmp_path, provider("pair", *ends, probe_interval="1.0", attempt_timeout="1.0")) as service:
-            await reach_state("up", "closed")
+            await wait_for_state("up", "closed")
             async with load(service) as counts:
-                await more("a")
-                await more("b")
+                await wait_for_captions("a")
+                await wait_for_captions("b")
                 first.default = b.Hold()
                 first.listing_script.extend([b.Hang("connect")] * 3)
-                await reach_state("down", "open")
-                await more("b", 20)
+                await wait_for_state("down", "open")
+                await wait_for_captions("b", 20)
                 first.default = b.Answer()
                 first.release()
-                await reach_state("up", "closed")
-                await more("a")
+                await wait_for_state("up", "closed")
+                await wait_for_captions("a")
             assert {status for status, _ in counts} == {200}
 
 

@@ -1,4 +1,4 @@
-"""The queue of a provider: which calls wait, which are admitted or rejected, and that no slot is lost."""
+"""The queue of a provider: waiting, admission and rejection of calls, and release of slots."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -24,7 +24,7 @@ def limited(seconds: float) -> RateLimited:
 
 
 class Queue(ProviderQueue):
-    """A provider's queue with a clock that only tests advance."""
+    """A provider queue whose clock is advanced by the tests."""
 
     def __init__(
         self, endpoints: int = 1, max_queue: int = 8, max_concurrency: int | None = 1, clock: Clock | None = None
@@ -44,8 +44,8 @@ class Queue(ProviderQueue):
         route = Route(self, self.endpoints, key_id=key_id).without(excluded)
         return await self.enter(route, new_run(seconds, caller=caller, has_fallback=has_fallback))
 
-    async def line_up(self, *calls: Awaitable[Admission]) -> "list[asyncio.Task[Admission]]":
-        """Start calls that have to wait, one after another."""
+    async def start_waiting(self, *calls: Awaitable[Admission]) -> "list[asyncio.Task[Admission]]":
+        """Start calls that must wait, one after another."""
         tasks = []
         for call in calls:
             tasks.append(asyncio.ensure_future(call))
@@ -66,7 +66,7 @@ async def cancel(*tasks: "asyncio.Task[Admission]") -> None:
 
 
 class TickingClock(Clock):
-    """A clock that moves at every read, so that a pause can end between two reads in the same function."""
+    """A clock that advances at every read, so that a pause can end between two reads in one function."""
 
     def __call__(self) -> float:
         self.now += 0.001
@@ -74,7 +74,7 @@ class TickingClock(Clock):
 
 
 @pytest.mark.parametrize("ticks", range(1, 24))
-async def test_a_pause_that_ends_while_the_queue_looks_at_it_is_noticed(ticks: int) -> None:
+async def test_a_pause_that_ends_during_the_check_is_noticed(ticks: int) -> None:
     queue = Queue(clock=TickingClock())
     await queue.end(await queue.call(), limited(0.001 * ticks))
     async with asyncio.timeout(HANG_GUARD):
@@ -82,10 +82,10 @@ async def test_a_pause_that_ends_while_the_queue_looks_at_it_is_noticed(ticks: i
 
 
 @pytest.mark.parametrize(("callers", "order"), [("aaaa", "aaaa"), ("aaabbc", "abcaba")])
-async def test_callers_are_admitted_in_turn_and_their_calls_in_order(callers: str, order: str) -> None:
+async def test_callers_are_admitted_round_robin_and_their_calls_in_order(callers: str, order: str) -> None:
     queue = Queue()
     admission = await queue.call("a")
-    waiting = await queue.line_up(*(queue.call(name) for name in callers))
+    waiting = await queue.start_waiting(*(queue.call(name) for name in callers))
     admitted: list[int] = []
     for _ in callers:
         await queue.end(admission)
@@ -96,38 +96,38 @@ async def test_callers_are_admitted_in_turn_and_their_calls_in_order(callers: st
     assert [place for place in admitted if callers[place] == "a"] == sorted(p for p in admitted if callers[p] == "a")
 
 
-async def test_a_full_queue_rejects_the_caller_that_has_most_in_it() -> None:
+async def test_a_full_queue_rejects_the_caller_with_the_most_waiting_calls() -> None:
     queue = Queue(max_queue=3)
     await queue.call("a")
-    waiting = await queue.line_up(*(queue.call("a") for _ in range(3)))
+    waiting = await queue.start_waiting(*(queue.call("a") for _ in range(3)))
     with pytest.raises(QueueFull):
         await queue.call("a")
-    (other,) = await queue.line_up(queue.call("b"))
+    (second_caller,) = await queue.start_waiting(queue.call("b"))
     with pytest.raises(QueueFull):
         await waiting[2]
-    assert (queue.queued, other.done()) == (3, False)
-    await cancel(*waiting, other)
+    assert (queue.queued, second_caller.done()) == (3, False)
+    await cancel(*waiting, second_caller)
 
 
 async def test_a_slot_granted_to_a_cancelled_call_goes_to_the_next() -> None:
     queue = Queue()
     first = await queue.call()
-    second, third = await queue.line_up(queue.call(), queue.call())
+    second, third = await queue.start_waiting(queue.call(), queue.call())
     first.end(GOOD)
-    queue.advance()  # grants the slot to the second call, which has not run since
+    queue.advance()  # grants the slot to the second call, which has not run since then
     second.cancel()
     assert (await third).endpoint.in_flight == 1
     assert queue.queued == 0
 
 
-async def test_a_call_that_gives_up_leaves_the_queue() -> None:
+async def test_cancelled_and_expired_calls_leave_the_queue() -> None:
     queue = Queue()
     first = await queue.call()
-    (cancelled,) = await queue.line_up(queue.call())
+    (cancelled,) = await queue.start_waiting(queue.call())
     await cancel(cancelled)
     with pytest.raises(DeadlineExceeded, match="free slot"):
         await queue.call(seconds=0.05)
-    with pytest.raises(CallTimeout, match="No slot"):  # after half of the time: the rest is for the fallback
+    with pytest.raises(CallTimeout, match="No slot"):  # after half of the time; the rest is reserved for the fallback
         await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), HANG_GUARD)
     await queue.end(first, None)
     assert (queue.queued, queue.endpoints[0].in_flight) == (0, 0)
@@ -137,7 +137,7 @@ async def test_a_call_that_waits_for_one_endpoint_does_not_block_others() -> Non
     queue = Queue(endpoints=2)
     _, second = queue.endpoints
     held = await queue.call(excluded=(second,))
-    (moved,) = await queue.line_up(queue.call(excluded=(second,)))
+    (moved,) = await queue.start_waiting(queue.call(excluded=(second,)))
     assert (await queue.call()).endpoint is second
     assert not moved.done()
     await queue.end(held)
@@ -147,7 +147,7 @@ async def test_a_call_that_waits_for_one_endpoint_does_not_block_others() -> Non
 async def test_the_queue_is_rejected_when_the_last_breaker_opens() -> None:
     queue = Queue(endpoints=2)
     held = [await queue.call() for _ in range(2)]
-    (third,) = await queue.line_up(queue.call())
+    (third,) = await queue.start_waiting(queue.call())
     await queue.end(held[0], DOWN)
     assert not third.done()
     await queue.end(held[1], DOWN)
@@ -165,19 +165,19 @@ async def test_calls_wait_for_the_trial_of_a_half_open_breaker(healthy: bool) ->
         await queue.end(admission, DOWN)
     queue.time.now += 30
     trials = [await queue.call() for _ in range(2)]
-    others = await queue.line_up(*(queue.call() for _ in range(58)))
-    assert not any(task.done() for task in others)
+    waiting = await queue.start_waiting(*(queue.call() for _ in range(58)))
+    assert not any(task.done() for task in waiting)
     for trial in trials:
         await queue.end(trial, GOOD if healthy else DOWN)
-    results = await asyncio.gather(*others, return_exceptions=True)
+    results = await asyncio.gather(*waiting, return_exceptions=True)
     expected = Admission if healthy else CircuitBreakerOpen
     assert all(isinstance(result, expected) for result in results)
 
 
-async def test_a_429_rejects_the_calls_whose_deadline_is_too_near() -> None:
+async def test_a_429_rejects_calls_whose_deadline_is_before_its_end() -> None:
     queue = Queue()
     first = await queue.call()
-    patient, *hasty = await queue.line_up(
+    patient, *hasty = await queue.start_waiting(
         queue.call(seconds=60), queue.call(seconds=2), queue.call(seconds=50, has_fallback=True)
     )
     await queue.end(first, limited(30))
@@ -190,7 +190,7 @@ async def test_a_429_rejects_the_calls_whose_deadline_is_too_near() -> None:
 
 
 @pytest.mark.parametrize("result", [limited(0.05), DOWN], ids=["pause", "open breaker"])
-async def test_time_alone_admits_the_next_call(result: ProviderError) -> None:
+async def test_the_end_of_a_pause_admits_the_next_call(result: ProviderError) -> None:
     listed = [endpoint("a", max_concurrency=None), endpoint("b", max_concurrency=1)]
     queue = ProviderQueue("p", provider(*listed, failures=1, seconds=0.05), 8, asyncio.get_running_loop().time)
     a, b = queue.endpoints
@@ -200,7 +200,7 @@ async def test_time_alone_admits_the_next_call(result: ProviderError) -> None:
     assert (await asyncio.wait_for(queue.enter(route, new_run()), 10)).endpoint is a
 
 
-async def test_the_limits_of_one_key_do_not_slow_another() -> None:
+async def test_rate_limits_are_separate_per_key() -> None:
     queue = Queue(max_concurrency=None)
     for key_id, seconds in (("", 60), ("one", 600)):
         await queue.end(await queue.call(key_id=key_id), limited(seconds))
@@ -210,7 +210,7 @@ async def test_the_limits_of_one_key_do_not_slow_another() -> None:
             await queue.call(key_id=key_id, seconds=5)
 
 
-async def test_an_endpoint_that_just_failed_comes_last() -> None:
+async def test_an_endpoint_that_just_failed_is_chosen_last() -> None:
     queue = Queue(endpoints=2, max_concurrency=None)
     first, second = queue.endpoints
     await queue.end(await queue.call(excluded=(second,)), ProviderError("x", status=400))

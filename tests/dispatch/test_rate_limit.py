@@ -1,4 +1,4 @@
-"""Rate limits of an endpoint: hints are obeyed, configured windows are kept, concurrency adapts."""
+"""Rate limits of an endpoint: hints of the server, backoff and adaptive concurrency."""
 
 import pytest
 
@@ -40,10 +40,10 @@ def limited(retry_after: float | None = None, rate: RateHints | None = None) -> 
         (limited(100_000), 3600),
         (limited(7, EMPTY), 7),
         (limited(None, EMPTY), 20),
-        (limited(), 1),  # an unusable Retry-After is none
+        (limited(), 1),  # an invalid Retry-After is ignored
     ],
 )
-def test_a_429_pauses_as_long_as_it_says(limits: KeyLimits, error: RateLimited, seconds: float) -> None:
+def test_a_429_pauses_for_the_hinted_time(limits: KeyLimits, error: RateLimited, seconds: float) -> None:
     call(limits, error)
     assert limits.wait == error.retry_after == pytest.approx(seconds, rel=0.21)  # a backoff has jitter
     call(limits, limited(0.1))  # a shorter hint does not end a longer pause
@@ -54,7 +54,7 @@ def test_429s_without_a_hint_back_off_exponentially(limits: KeyLimits, clock: Cl
     pauses = []
     for _ in range(8):
         started = [limits.start() for _ in range(3)]
-        for each in started:  # calls that were refused together count once
+        for each in started:  # concurrent rejections count once
             limits.end(each, limited())
         pauses.append(limits.wait)
         clock.now += limits.wait
@@ -75,14 +75,14 @@ def test_429s_without_a_hint_back_off_exponentially(limits: KeyLimits, clock: Cl
         (None, 0),
     ],
 )
-def test_announced_limits_with_nothing_left_pause_before_a_429(
+def test_exhausted_announced_limits_pause_before_a_429(
     limits: KeyLimits, rate: RateHints | None, seconds: float
 ) -> None:
     call(limits, Completion("{}", "m", rate=rate))
     assert limits.wait == seconds
 
 
-def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) -> None:
+def test_concurrency_is_halved_by_429s_and_grows_by_one_per_round(clock: Clock) -> None:
     limits = KeyLimits(clock, 8)
     started = [limits.start() for _ in range(8)]
     limits.end(started.pop(), limited())
@@ -94,7 +94,7 @@ def test_concurrency_is_halved_by_429s_and_grows_by_one_a_round(clock: Clock) ->
         limits.end(each, GOOD)
     assert limits.concurrency == 5
     for _ in range(5):
-        call(limits, None)  # a cancelled call is no evidence
+        call(limits, None)  # cancelled calls are ignored
     assert limits.concurrency == 5
     for _ in range(5 + 6 + 7 + 50):
         call(limits)

@@ -1,4 +1,4 @@
-"""Targets: which provider and model a request resolves to, and which key is sent where."""
+"""Targets: the provider, model and key that a request resolves to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ Resolve = Callable[..., Target]
 
 @pytest.fixture
 def resolve(tmp_path: Path) -> Resolve:
-    """Resolve requests with one providers.toml and one set of keys."""
+    """Return a function that resolves requests with TOML and KEYS."""
     (tmp_path / "providers.toml").write_text(TOML)
     configured = load_providers(tmp_path / "providers.toml", KEYS)
 
@@ -50,11 +50,11 @@ def override(kind: str, base_url: str | None = None, **fields: object) -> Provid
 @pytest.mark.parametrize(
     ("request_", "settings", "expected"),
     [
-        ((), {}, ("builtin", "builtin", "measurements", True, "")),  # whatever keys are configured
+        ((), {}, ("builtin", "builtin", "measurements", True, "")),  # independent of configured keys
         (("studio",), {}, ("studio", "vllm", "qwen-vl", True, "studio-key")),
         ((None, "qwen3-vl:8b"), {}, ("studio", "vllm", "qwen3-vl:8b", True, "studio-key")),
         ((), {"provider": "ollama", "model": "llava"}, ("ollama", "ollama", "llava", True, "own-ollama")),
-        # The kind decides, and the name is a label.
+        # The kind selects the client; the name is only a label.
         (
             ("My 100% / own", "m", override("ollama", "http://127.0.0.1:9")),
             {},
@@ -63,7 +63,7 @@ def override(kind: str, base_url: str | None = None, **fields: object) -> Provid
         (("studio", "m", override("vllm", api_key="mine")), {}, ("studio", "vllm", "m", True, "mine")),
     ],
 )
-def test_what_a_request_resolves_to(
+def test_provider_and_model_of_a_request(
     resolve: Resolve, request_: tuple[Any, ...], settings: dict[str, str], expected: tuple[object, ...]
 ) -> None:
     target = resolve(*request_, **settings)
@@ -73,14 +73,14 @@ def test_what_a_request_resolves_to(
     assert not key or key not in repr(target)
 
 
-def test_which_base_urls_a_request_may_contain(resolve: Resolve) -> None:
-    own = None, "m", override("vllm", "http://gpu-1:8000")
-    other = None, "m", override("vllm", "http://gpu-2:8000")
-    assert resolve(*other, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
+def test_allowed_base_urls_of_a_request(resolve: Resolve) -> None:
+    configured_url = None, "m", override("vllm", "http://gpu-1:8000")
+    unlisted = None, "m", override("vllm", "http://gpu-2:8000")
+    assert resolve(*unlisted, host="127.0.0.1").config.base_url == "http://gpu-2:8000/v1"
     for settings in ({"host": "0.0.0.0"}, {"request_providers": "listed"}):
-        assert resolve(*own, **settings).trusted
+        assert resolve(*configured_url, **settings).trusted
         with pytest.raises(errors.ProviderNotAllowed):
-            resolve(*other, **settings)
-    assert not resolve(*other, request_providers="listed", provider_url_allow=("gpu-2",)).trusted
+            resolve(*unlisted, **settings)
+    assert not resolve(*unlisted, request_providers="listed", provider_url_allow=("gpu-2",)).trusted
     with pytest.raises(errors.ProviderNotAllowed):
-        resolve(*own, request_providers="none")
+        resolve(*configured_url, request_providers="none")

@@ -1,8 +1,8 @@
 """Build an image from a Dockerfile without Docker, and run it.
 
-A stage is a folder that begins empty. Its commands run in a mount namespace of their own with that folder as
-root; the machine's /usr and /etc are bound into it read-only, and a copy of a CPython stands in /usr/local,
-as in the official image. What is not the same: the other Debian packages, and the patch release of Python.
+A stage is a folder, initially empty. Its commands run in their own mount namespace with the folder as root. The
+machine's /usr and /etc are bound into it read-only, and a copy of CPython is in /usr/local, as in the official image.
+The other Debian packages and the patch release of Python differ from the official image.
 """
 
 import json
@@ -19,7 +19,7 @@ DEVICES = ("null", "zero", "random", "urandom")
 REGISTRY = ("PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
-# Arguments: root, Python's copy, "ro" or "rw", the workspace or "", then the command inside.
+# Arguments: root, the copy of Python, "ro" or "rw", the workspace or "", then the command inside.
 ENTER = """
 root=$1 python=$2 access=$3 workspace=$4; shift 4
 mount --bind "$root" "$root"
@@ -50,26 +50,26 @@ def instructions(text: str) -> list[list[str]]:
 
 
 def context_files(folder: Path, ignore: str) -> list[Path]:
-    """Return the files that a .dockerignore leaves: its last line that matches a path or a parent decides."""
+    """Return the files that a .dockerignore does not exclude: the last matching line for a path or a parent applies."""
     lines = [line.strip() for line in ignore.splitlines() if line.strip() and not line.startswith("#")]
     files = []
     for file in filter(Path.is_file, folder.rglob("*")):
         path = PurePosixPath(file.relative_to(folder))
         levels = [str(level) for level in (path, *path.parents)]
-        matching = [line for line in lines if any(re.fullmatch(translated(line), level) for level in levels)]
+        matching = [line for line in lines if any(re.fullmatch(to_regex(line), level) for level in levels)]
         if not matching or matching[-1].startswith("!"):
             files.append(file)
     return files
 
 
-def translated(line: str) -> str:
-    """Return a pattern as a regular expression: `**/` is any number of folders, `*` anything but a slash."""
+def to_regex(line: str) -> str:
+    """Return a pattern as a regular expression: `**/` matches any number of folders, `*` anything except a slash."""
     escaped = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(?:.*/)?")
     return escaped.replace(r"\*", "[^/]*")
 
 
 class Stage:
-    """One stage of a build, like python:3.12-slim at its beginning."""
+    """One stage of a build, initially like python:3.12-slim."""
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.root, self.python = folder / "root", folder / "python"
@@ -113,7 +113,7 @@ class Stage:
         assert done.returncode == 0, f"RUN {script}\n{done.stdout}\n{done.stderr}"
 
     def copy(self, source: Path, names: list[str], location: str) -> None:
-        """Copy the content of a folder, or files; into a folder when the location ends in a slash."""
+        """Copy files or the content of a folder; a location that ends in a slash is a folder."""
         target = self.root / (self.directory / location).relative_to("/")
         for origin in (source / name.strip("/") for name in names):
             if origin.is_dir():
@@ -148,7 +148,7 @@ def build(project: Path, folder: Path, python: Path) -> Stage:
 
 
 def perform(stage: Stage, name: str, value: str) -> None:
-    """Perform an instruction that concerns one stage. CMD is in exec form: the signals of `docker stop` arrive."""
+    """Perform an instruction of one stage. CMD must be in exec form, so that the service gets signals."""
     match name:
         case "CMD":
             stage.command = json.loads(value)

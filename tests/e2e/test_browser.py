@@ -1,4 +1,4 @@
-"""A browser: the documentation needs no other host, and a rebound host name shows nothing."""
+"""The documentation and DNS rebinding in a browser."""
 
 import subprocess
 from pathlib import Path
@@ -17,20 +17,20 @@ FLAGS = (
 )
 
 
-def opened(folder: Path, url: str) -> str:
+def rendered_page(folder: Path, url: str) -> str:
     """Return the document of a page after its scripts have run."""
     command = [need("chromium"), *FLAGS, f"--user-data-dir={folder / 'profile'}", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     return done.stdout
 
 
-def test_the_documentation_needs_no_other_host(tmp_path: Path, service: Service) -> None:
-    shown = opened(tmp_path, service.url + "/docs")
+def test_the_documentation_loads_nothing_from_other_hosts(tmp_path: Path, service: Service) -> None:
+    shown = rendered_page(tmp_path, service.url + "/docs")
     assert "/perspectives/{name}/caption" in shown.replace("<wbr>", "")
     assert shown.count('class="opblock ') >= 10
 
 
-def test_a_rebound_host_name_shows_nothing(tmp_path: Path, service: Service) -> None:
-    shown = opened(tmp_path, service.url.replace("127.0.0.1", "evil.test") + "/perspectives/list")
+def test_dns_rebinding_is_rejected(tmp_path: Path, service: Service) -> None:
+    shown = rendered_page(tmp_path, service.url.replace("127.0.0.1", "evil.test") + "/perspectives/list")
     assert "origin_refused" in shown
     assert "alt_text" not in shown

@@ -84,7 +84,7 @@ def confined(image: Stage, command: list[str], *, privileged: bool = False) -> l
 
 
 def write_everywhere(image: Stage, command: list[str]) -> str:
-    """Run the script, and return what it wrote to standard error."""
+    """Run the script, and return its standard error."""
     return subprocess.run(command, env=image.environment, capture_output=True, text=True, check=False).stderr
 
 
@@ -95,7 +95,7 @@ def test_every_write_fails_on_a_read_only_file_system(image: Stage) -> None:
     (image.root / "probe").unlink()
 
 
-def test_the_user_is_a_number_without_privileges(image: Stage) -> None:
+def test_the_user_is_numeric_and_unprivileged(image: Stage) -> None:
     uid, gid = map(int, image.user.split(":"))
     assert uid >= 1000
     show = "import os; print(os.getuid(), os.getgid(), os.getgroups(), open('/proc/self/status').read())"
@@ -155,11 +155,11 @@ def work(url: str, server: OpenAIServer) -> None:
     assert streams.streamed(url, "/caption", target)[-1]["type"] == "done"
     with streaming_socket(url) as item:
         item.send("caption", "a", **target)
-        item.story("a", "mine")
+        item.all_events("a", "mine")
 
 
 def tree(*folders: Path) -> dict[str, tuple[int, int, int]]:
-    """Return mode, size and time of every file and folder."""
+    """Return the mode, size and modification time of every file and folder."""
     result = {}
     for folder in folders:
         for path in (folder, *folder.rglob("*")):

@@ -61,7 +61,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         without = ensurepip(python)
     elif ensurepip(python) is None:
         missing("venv for the system's Python (python3-venv)")
-    cache = tmp_path_factory.getbasetemp() / "uv"  # the second machine installs what the first one downloaded
+    cache = tmp_path_factory.getbasetemp() / "uv"  # shared, so that packages are downloaded once
     cache.mkdir(exist_ok=True)
     (folder / "home/.cache").mkdir()
     (folder / "home/.cache/uv").symlink_to(cache)
@@ -71,7 +71,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def system_python() -> str:
-    """Return the interpreter of the distribution (PEP 668), not the one that runs these tests."""
+    """Return the interpreter of the distribution (PEP 668), which does not run these tests."""
     python = shutil.which("python3", path=SYSTEM_PATH)
     if python is None or run(python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))").returncode:
         missing("a Python of the system's own, 3.11 or newer")
@@ -99,7 +99,7 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
 
 
-def test_make_caption_works_at_once_and_later_offline(machine: Machine) -> None:
+def test_make_caption_works_on_a_clean_machine_and_later_offline(machine: Machine) -> None:
     first = machine.make("caption")
     assert first.returncode == 0, first.stderr
     assert len(first.stdout.split()) > 5
@@ -111,7 +111,7 @@ def test_make_caption_works_at_once_and_later_offline(machine: Machine) -> None:
     assert "Installing" not in again.stderr
 
 
-def test_make_setup_works_offline_after_a_change_of_pyproject(machine: Machine) -> None:
+def test_make_setup_works_offline_after_pyproject_changed(machine: Machine) -> None:
     assert machine.make("setup").returncode == 0
     (machine.tree / "pyproject.toml").touch()
     done = machine.make("setup", network=False)

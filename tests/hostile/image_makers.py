@@ -1,4 +1,4 @@
-"""Make images of every format, damaged in many ways: the functions that rows of `images.toml` name."""
+"""Make valid and damaged images of every format: the functions that `images.toml` refers to."""
 
 import io
 import random
@@ -15,7 +15,7 @@ from tests.images.samples import saved
 
 @cache
 def photo(mode: str = "RGB", width: int = 64, height: int = 48) -> Image.Image:
-    """Noise that is the same every time (Pillow's own noise is not)."""
+    """Return reproducible noise, which Pillow's own noise is not."""
     rgb = Image.frombytes("RGB", (width, height), random.Random(width * height).randbytes(width * height * 3))
     if mode == "LAB":
         return Image.frombytes("LAB", rgb.size, rgb.tobytes())
@@ -63,46 +63,46 @@ FORMATS: dict[str, Callable[[], bytes]] = {
 
 
 @cache
-def sample(of: str) -> bytes:
-    return FORMATS[of]()
+def encoded(sample: str) -> bytes:
+    return FORMATS[sample]()
 
 
-def whole(of: str) -> bytes:
-    return sample(of)
+def valid(sample: str) -> bytes:
+    return encoded(sample)
 
 
-def cut(of: str, at: float) -> bytes:
-    """The first part of it."""
-    return sample(of)[: int(len(sample(of)) * at)]
+def truncated(sample: str, at: float) -> bytes:
+    """Return the first part of a sample."""
+    return encoded(sample)[: int(len(encoded(sample)) * at)]
 
 
-def flipped(of: str, at: float) -> bytes:
-    """One byte turned to its opposite."""
-    data = bytearray(sample(of))
+def flipped(sample: str, at: float) -> bytes:
+    """Return a sample with one inverted byte."""
+    data = bytearray(encoded(sample))
     data[int(len(data) * at)] ^= 0xFF
     return bytes(data)
 
 
-def blanked(of: str, at: float) -> bytes:
-    """Zeros from here on, as a broken download leaves them."""
-    data = sample(of)
+def zeroed(sample: str, at: float) -> bytes:
+    """Return a sample that ends in zeros, as after an interrupted download."""
+    data = encoded(sample)
     return data[: int(len(data) * at)].ljust(len(data), b"\0")
 
 
-def mode(form: str, mode: str, **options: Any) -> bytes:
-    """An image in one of Pillow's modes."""
-    return saved(photo(mode), form, **options)
+def mode(image_format: str, mode: str, **options: Any) -> bytes:
+    """Return an image in one of Pillow's modes."""
+    return saved(photo(mode), image_format, **options)
 
 
-def sides(form: str, width: int, height: int, **options: Any) -> bytes:
-    """An honest image of a size, all of one colour."""
-    return saved(Image.new("RGB", (width, height), (90, 120, 150)), form, **options)
+def plain(image_format: str, width: int, height: int, **options: Any) -> bytes:
+    """Return a valid image of one colour."""
+    return saved(Image.new("RGB", (width, height), (90, 120, 150)), image_format, **options)
 
 
-def claims(of: str, width: int, height: int) -> bytes:
-    """A header that claims another size than the data has."""
-    data = bytearray(sample(of))
-    kind = of.partition(" ")[0]
+def wrong_size(sample: str, width: int, height: int) -> bytes:
+    """Return a sample with another size in its header."""
+    data = bytearray(encoded(sample))
+    kind = sample.partition(" ")[0]
     if kind == "jpeg":
         at = next(data.index(bytes([0xFF, mark])) for mark in (0xC0, 0xC2) if bytes([0xFF, mark]) in data)
         struct.pack_into(">HH", data, at + 5, height & 0xFFFF, width & 0xFFFF)
@@ -115,7 +115,7 @@ def claims(of: str, width: int, height: int) -> bytes:
         struct.pack_into("<ii", data, 18, width, height)
     elif kind in ("avif", "heic"):
         struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
-    elif of == "webp lossless":
+    elif sample == "webp lossless":
         struct.pack_into("<I", data, 21, (width - 1 & 0x3FFF) | (height - 1 & 0x3FFF) << 14)
     elif kind == "webp":
         struct.pack_into("<HH", data, 26, width & 0x3FFF, height & 0x3FFF)
@@ -127,5 +127,5 @@ def claims(of: str, width: int, height: int) -> bytes:
 
 
 def raw(text: str = "", hex: str = "", times: int = 1, pad: int = 0) -> bytes:
-    """Bytes as they stand in the row."""
+    """Return the bytes that the row contains."""
     return (text.encode() or bytes.fromhex(hex)) * times + bytes(pad)

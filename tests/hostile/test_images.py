@@ -1,4 +1,4 @@
-"""Any image gives a caption or a 4xx with its code, and only sound images reach a provider."""
+"""Every image gives a caption or a 4xx with an error code, and only valid images are sent to a provider."""
 
 import io
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from tests.hostile.asking import Answer, Asker
-from tests.hostile.images_table import ACCEPTED, Case, cases
+from tests.hostile.caption_client import CaptionClient, Response
+from tests.hostile.image_cases import ACCEPTED, Case, cases
 from tests.servers import OpenAIServer
 from tests.service import Service
 
 STATUS = {"accepted": 200, "invalid_image": 422, "unsupported_image": 415, "image_too_large": 413}
-# Words of Pillow, its libraries and Python, which no caller should read.
-FOREIGN = ("PIL", "Pillow", "lib", "Error", "buffer", "stream", "unpack", "Traceback", "NoneType", "bytes")
+# Words of Pillow, its libraries and Python, which must not appear in errors.
+INTERNAL_WORDS = ("PIL", "Pillow", "lib", "Error", "buffer", "stream", "unpack", "Traceback", "NoneType", "bytes")
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +28,33 @@ def service(provider: OpenAIServer) -> Iterator[Service]:
         yield service
 
 
-def wrong(case: Case, answer: Answer) -> str | None:
-    """Return what is wrong with an answer, in one line."""
+def mistake(case: Case, answer: Response) -> str | None:
+    """Return the mistake in a response in one line, or None."""
     if answer.code not in case.expect or answer.status != STATUS.get(answer.code):
         return f"{case.name}: {answer.status} {answer.code}: {answer.detail}"
-    if answer.code != ACCEPTED and (len(answer.detail) > 200 or any(word in answer.detail for word in FOREIGN)):
-        return f"{case.name} uses a decoder's words: {answer.detail}"
+    if answer.code != ACCEPTED and (len(answer.detail) > 200 or any(word in answer.detail for word in INTERNAL_WORDS)):
+        return f"{case.name} repeats a decoder's message: {answer.detail}"
     return None
 
 
 def check(service: Service, table: list[Case]) -> int:
-    """Send each image as base64 and as upload, check the answers, return the number of captions."""
-    with Asker(service.url) as asker:
-        answers = asker.ask_both(case.data() for case in table)
-    mistakes = [line for case, pair in zip(table, answers, strict=True) for one in pair if (line := wrong(case, one))]
+    """Send each image as base64 and as an upload, check the responses and return the number of captions."""
+    with CaptionClient(service.url) as client:
+        answers = client.send_both(case.data() for case in table)
+    mistakes = [
+        line
+        for case, pair in zip(table, answers, strict=True)
+        for response in pair
+        if (line := mistake(case, response))
+    ]
     mistakes += [
         f"{case.name}: {base64.code} in base64, {upload.code} as upload"
         for case, (base64, upload) in zip(table, answers, strict=True)
         if (base64.status, base64.code, base64.detail) != (upload.status, upload.code, upload.detail)
-        and "seconds to decode" not in base64.detail + upload.detail  # one of them, on a busy machine
+        and "seconds to decode" not in base64.detail + upload.detail  # only one may time out
     ]
     assert not mistakes, "\n".join(mistakes)
-    return sum(one.code == ACCEPTED for pair in answers for one in pair)
+    return sum(response.code == ACCEPTED for pair in answers for response in pair)
 
 
 @pytest.mark.slow
@@ -66,8 +71,8 @@ def test_every_image_of_the_table(service: Service, provider: OpenAIServer, larg
 
 
 @pytest.mark.slow
-def test_statistics_change_no_outcome() -> None:
-    """The provider that needs statistics has every image decoded."""
+def test_outcomes_are_the_same_with_statistics() -> None:
+    """The built-in provider needs statistics, for which every image is decoded."""
     with Service() as builtin:
         check(builtin, list(cases())[::3] + list(cases(large=True)))
     assert "Traceback" not in builtin.log

@@ -1,6 +1,6 @@
-"""Generated requests against the service: every response matches the OpenAPI document.
+"""Send generated requests to the service, and check every response against the OpenAPI document.
 
-schemathesis runs as a program: as a plugin it would slow every test run by a second.
+schemathesis runs as a program, because the plugin would delay every test run by a second.
 """
 
 import json
@@ -15,13 +15,13 @@ from tests.service import ROOT, Service, clean_environment
 pytestmark = pytest.mark.slow
 
 HANG_GUARD = 400
-BLIND = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}  # generated addresses are not called
+NO_REMOTE_ADDRESSES = {"GRAPHCAP_REQUEST_PROVIDERS": "none", "GRAPHCAP_IMAGE_URLS": "off"}
 
 
 def test_every_response_matches_the_document(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("schemathesis")
-    with Service(**BLIND) as service:
-        found = subprocess.run(
+    with Service(**NO_REMOTE_ADDRESSES) as service:
+        process = subprocess.run(
             [
                 *(program, "--config-file", ROOT / "tests/hostile/schemathesis.toml"),
                 *("run", ROOT / "openapi.json", "--url", service.url),
@@ -33,7 +33,7 @@ def test_every_response_matches_the_document(tmp_path: Path) -> None:
             text=True,
             timeout=HANG_GUARD,
         )
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     assert "Traceback" not in service.log
     operations = sum(map(len, json.loads((ROOT / "openapi.json").read_text("utf-8"))["paths"].values()))
-    assert f"Tested: {operations}" in found.stdout, found.stdout
+    assert f"Tested: {operations}" in process.stdout, process.stdout

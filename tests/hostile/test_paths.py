@@ -1,4 +1,4 @@
-"""Every way that a path may try to leave the workspace, over HTTP."""
+"""Path traversal: send every path of `paths.toml` to the service."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.asking import Answer, Asker
+from tests.hostile.caption_client import CaptionClient, Response
 from tests.images.samples import saved, solid
 from tests.service import Service
 
@@ -19,7 +19,7 @@ INSIDE, OUTSIDE = (saved(solid((32, 32), colour), "PNG") for colour in ((10, 200
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace, and secrets around it."""
+    """Create a workspace with files and links, and secrets outside of it."""
     outside = tmp_path_factory.mktemp("outside")
     root = outside / "workspace"
     datasets = root / "datasets"
@@ -56,45 +56,45 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.mkfifo(root / "fifo.png")
     with socket.socket(socket.AF_UNIX) as listener:
         at = os.open(root, os.O_RDONLY)
-        listener.bind(f"/proc/self/fd/{at}/socket.png")  # its whole path would be too long for a socket's
+        listener.bind(f"/proc/self/fd/{at}/socket.png")  # the absolute path would be too long for a socket
         os.close(at)
         yield root
 
 
 @pytest.fixture(scope="module")
-def asker(root: Path) -> Iterator[Asker]:
-    with Service(workspace=root) as service, Asker(service.url) as asker:
-        yield asker
+def client(root: Path) -> Iterator[CaptionClient]:
+    with Service(workspace=root) as service, CaptionClient(service.url) as client:
+        yield client
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["expect"])
-def test_every_path_of_the_table(asker: Asker, root: Path, row: dict[str, str | list[str]]) -> None:
+def test_every_path_of_the_table(client: CaptionClient, root: Path, row: dict[str, str | list[str]]) -> None:
     expect = str(row["expect"])
-    paths = [str(one).replace("{root}", str(root)).replace("{outside}", str(root.parent)) for one in row["paths"]]
-    answers = asker.ask({"path": path} for path in paths)
+    paths = [str(path).replace("{root}", str(root)).replace("{outside}", str(root.parent)) for path in row["paths"]]
+    answers = client.send_all({"path": path} for path in paths)
     wrong = [
-        f"{path!r}: {one.status} {one.code} {one.detail}"
-        for path, one in zip(paths, answers, strict=True)
-        if (one.code, one.status) != (expect, STATUS[expect]) or leaks(one, root)
+        f"{path!r}: {response.status} {response.code} {response.detail}"
+        for path, response in zip(paths, answers, strict=True)
+        if (response.code, response.status) != (expect, STATUS[expect]) or leaks(response, root)
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def leaks(answer: Answer, root: Path) -> bool:
+def leaks(answer: Response, root: Path) -> bool:
     return str(root.parent) in answer.detail or ("secret" in answer.detail and answer.code == "path_refused")
 
 
-def test_rejections_are_alike_and_reveal_nothing(asker: Asker, root: Path) -> None:
-    """Check for one answer, word for word, to paths outside, existing or not, and to what is no regular file."""
+def test_all_rejections_are_identical(client: CaptionClient, root: Path) -> None:
+    """Paths outside of the workspace and special files get the same response, whether they exist or not."""
     ways = ("../{}", "{outside}/{}", "/workspace/../{}", "%2e%2e/{}", "out/{}", "datasets/../../{}", "..\\{}")
     names = ("secret.png", "missing.png", "workspace", "", "workspace/datasets/a.png", "x" * 300)
     paths = [way.replace("{}", name) for way in ways for name in names]
     paths += [path for row in ROWS if row["expect"] == "path_refused" for path in row["paths"]]
     paths = [path.replace("{root}", str(root)).replace("{outside}", str(root.parent)) for path in paths]
-    bodies = {str(told(one)) for one in asker.ask({"path": path} for path in paths)}
+    bodies = {str(problem(response)) for response in client.send_all({"path": path} for path in paths)}
     assert len(bodies) == 1
     assert "path_refused" in bodies.pop()
 
 
-def told(answer: Answer) -> dict[str, object]:
+def problem(answer: Response) -> dict[str, object]:
     return {name: value for name, value in answer.body.items() if name not in ("instance", "timing", "request_id")}

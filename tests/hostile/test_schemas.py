@@ -1,4 +1,4 @@
-"""Hostile schemas, prompts and answers (schemas.toml), each at a real service with a real model server."""
+"""Send the untrusted schemas, prompts and answers of `schemas.toml` to a running service."""
 
 import json
 import tomllib
@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.schemas import expanded
 from tests.api.streams import API, HANG_GUARD, KEY, SAMPLE
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, Service
@@ -25,32 +25,32 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 CAPTION = '{"type": "object", "required": ["caption"], "properties": {"caption": {"type": "string"}}}'
 STATUS = {"invalid_json": 400, "invalid_request": 422, "invalid_perspective": 422, "body_too_large": 413}
-AT_ONCE = 4
+CONCURRENCY = 4
 PIXEL = f"data:image/jpeg;base64,{b64encode((ROOT / 'tests/contract/photo.jpg').read_bytes()).decode()}"
 
 
 @pytest.fixture(scope="module")
-def verdicts(request: pytest.FixtureRequest, service: Service) -> Iterator[dict[str, Future[None]]]:
-    """Check every selected row, some at once."""
+def checks(request: pytest.FixtureRequest, service: Service) -> Iterator[dict[str, Future[None]]]:
+    """Check every selected row, several concurrently."""
     names = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
         yield {name: threads.submit(check, service, row) for name, row in ROWS.items() if name in names}
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_row(name: str, verdicts: dict[str, Future[None]]) -> None:
-    verdicts[name].result(4 * HANG_GUARD)
+def test_every_row_has_the_expected_outcome(name: str, checks: dict[str, Future[None]]) -> None:
+    checks[name].result(4 * HANG_GUARD)
 
 
 def check(service: Service, row: dict[str, Any]) -> None:
-    with OF_KIND["vllm"].server(key=KEY) as server:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         perspective = expanded(row.get("perspective", "")) or inline(row)
-        if row.get("ends"):
+        if row.get("error"):
             check_rejected(row, ask(service, server, perspective, row))
             assert not server.calls
-        elif "reads" in row:
+        elif "prompt_sent" in row:
             assert ask(service, server, perspective, row).status_code == 200
-            assert server.call.prompt.startswith(row["reads"] + "\n"), server.call.prompt
+            assert server.call.prompt.startswith(row["prompt_sent"] + "\n"), server.call.prompt
         elif "answer" in row:
             check_answer(service, server, perspective, row)
         else:
@@ -66,7 +66,7 @@ def inline(row: dict[str, Any]) -> str:
 
 
 def ask(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> httpx.Response:
-    """Send a body that is written by hand: no library would write some of these rows."""
+    """Send a body that is built as text, because some rows are not valid JSON."""
     rest = {
         "image": {"path": SAMPLE},
         "model": server.models[0],
@@ -83,34 +83,34 @@ def post(service: Service, path: str, body: str) -> httpx.Response:
 
 def check_rejected(row: dict[str, Any], answer: httpx.Response) -> None:
     problem = answer.json()
-    assert (problem["code"], answer.status_code) == (row["ends"], STATUS[row["ends"]]), problem["detail"][:300]
+    assert (problem["code"], answer.status_code) == (row["error"], STATUS[row["error"]]), problem["detail"][:300]
     assert problem["detail"].endswith((".", ".)", "?"))
-    assert len(answer.content) < 20_000, "a short sentence for a long schema"
-    if row["ends"] == "invalid_perspective":
+    assert len(answer.content) < 20_000, "the error must be short"
+    if row["error"] == "invalid_perspective":
         pointers = [error["pointer"] for error in problem["errors"]]
         assert pointers
-        assert row.get("at", pointers[0]) in pointers
+        assert row.get("pointer", pointers[0]) in pointers
 
 
 def check_enforced(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> None:
-    server.default = b.Answer(expanded(row["misfit"]))
+    server.default = b.Answer(expanded(row["invalid"]))
     problem = ask(service, server, perspective, row).json()
     assert problem.get("code") == "answer_invalid", problem
-    server.default = b.Answer(expanded(row["fits"]))
+    server.default = b.Answer(expanded(row["valid"]))
     accepted = ask(service, server, perspective, row)
     assert accepted.status_code == 200, accepted.text
-    assert accepted.json()["result"] == json.loads(row["fits"])
+    assert accepted.json()["result"] == json.loads(row["valid"])
 
 
 def check_answer(service: Service, server: WireServer, perspective: str, row: dict[str, Any]) -> None:
     server.default = b.Answer(expanded(row["answer"]))
     answer = ask(service, server, perspective, row)
     body = answer.json()
-    if "as" in row:
-        assert body.get("result") == json.loads(expanded(row["as"])), str(body)[:300]
+    if "result" in row:
+        assert body.get("result") == json.loads(expanded(row["result"])), str(body)[:300]
         assert len(server.calls) == 1
     else:
-        assert body.get("code") == row["answer_ends"], body
+        assert body.get("code") == row["answer_error"], body
         assert len(answer.content) < 20_000
         assert len(server.calls) <= 4
 
@@ -124,7 +124,7 @@ def check_chat_completions(service: Service, server: WireServer, row: dict[str, 
     answer = post(
         service, "/v1/chat/completions", f'{{"model": "@builtin", "messages": {messages}, "response_format": {shape}}}'
     )
-    if row.get("ends"):
+    if row.get("error"):
         assert answer.status_code in (400, 413, 422), answer.text[:300]
         assert answer.json()["error"]["message"]
         assert len(answer.content) < 20_000

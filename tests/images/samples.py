@@ -1,4 +1,4 @@
-"""Images with a known right answer, made in code."""
+"""Generated images with known pixels."""
 
 import struct
 import zlib
@@ -15,7 +15,7 @@ RED, GREEN, BLUE, WHITE, BLACK = (220, 20, 20), (20, 180, 20), (20, 20, 220), (2
 
 
 def quarters(width: int = 64, height: int = 48) -> Image.Image:
-    """Four colours, one a corner: red, green / blue, white. Every turn of it is different."""
+    """Return an image with a colour per quarter: red, green / blue, white. All its rotations differ."""
     image = Image.new("RGB", (width, height), RED)
     draw = ImageDraw.Draw(image)
     draw.rectangle((width // 2, 0, width, height // 2 - 1), GREEN)
@@ -25,12 +25,12 @@ def quarters(width: int = 64, height: int = 48) -> Image.Image:
 
 
 def solid(size: tuple[int, int], colour: tuple[int, int, int]) -> Image.Image:
-    """One colour."""
+    """Return an image of one colour."""
     return Image.new("RGB", size, colour)
 
 
 def photo(width: int = 320, height: int = 240) -> Image.Image:
-    """Noise over a gradient: no two neighbours alike."""
+    """Return noise over a gradient, so that adjacent pixels differ."""
     noise = Image.effect_noise((width, height), 60)
     return Image.merge("RGB", (noise, Image.linear_gradient("L").resize((width, height)), noise.rotate(180)))
 
@@ -41,14 +41,14 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def opened(data: bytes) -> Image.Image:
+def decoded(data: bytes) -> Image.Image:
     image = Image.open(BytesIO(data))
     image.load()
     return image
 
 
 def corners(image: Image.Image) -> list[tuple[int, ...]]:
-    """The colours a little inside the four corners, clockwise from the top left."""
+    """Return the colours near the four corners, clockwise from the top left."""
     right, bottom = image.width - 1, image.height - 1
     x, y = image.width // 8, image.height // 8
     spots = ((x, y), (right - x, y), (right - x, bottom - y), (x, bottom - y))
@@ -56,9 +56,11 @@ def corners(image: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(rgb.getpixel(spot)) for spot in spots]  # type: ignore[arg-type]
 
 
-def alike(got: list[tuple[int, ...]], wanted: list[tuple[int, ...]], within: int = 12) -> bool:
+def similar(actual: list[tuple[int, ...]], expected: list[tuple[int, ...]], within: int = 12) -> bool:
     return all(
-        abs(a - b) <= within for one, other in zip(got, wanted, strict=True) for a, b in zip(one, other, strict=True)
+        abs(a - b) <= within
+        for pixel, reference in zip(actual, expected, strict=True)
+        for a, b in zip(pixel, reference, strict=True)
     )
 
 
@@ -69,9 +71,9 @@ def exif(orientation: int) -> bytes:
     return tags.tobytes()
 
 
-def turned(orientation: int, form: str = "JPEG") -> bytes:
-    """`quarters`, stored so that applying `orientation` gives it back."""
-    back = {
+def rotated(orientation: int, form: str = "JPEG") -> bytes:
+    """Return `quarters` as a file that shows it upright when `orientation` is applied."""
+    transposition = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -81,7 +83,7 @@ def turned(orientation: int, form: str = "JPEG") -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }[orientation]
-    image = quarters() if back is None else quarters().transpose(back)
+    image = quarters() if transposition is None else quarters().transpose(transposition)
     options: dict[str, Any] = {"quality": 95} if form != "PNG" else {}
     return saved(image, form, exif=exif(orientation), **options)
 
@@ -94,8 +96,8 @@ def png_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
 
-def chatty_jpeg(plain: bytes) -> bytes:
-    """This JPEG with everything that must not travel: EXIF, XMP, IPTC, comment, thumbnails, a video at the end."""
+def jpeg_with_metadata(plain: bytes) -> bytes:
+    """Return the JPEG with all metadata that must be removed: EXIF, XMP, IPTC, comment, thumbnails, appended video."""
     thumbnail = saved(quarters(16, 16), "JPEG")
     extra = (
         jpeg_segment(0xE0, b"JFIF\0")
@@ -116,7 +118,7 @@ def srgb() -> bytes:
 
 
 def swapped_profile() -> bytes:
-    """An RGB profile whose red is sRGB's blue and the other way round, so that a conversion shows."""
+    """Return an RGB profile with swapped red and blue, so that a conversion changes the pixels."""
     profile = bytearray(srgb())
     count = struct.unpack_from(">I", profile, 128)[0]
     rows = {bytes(profile[132 + 12 * i : 136 + 12 * i]): 132 + 12 * i for i in range(count)}

@@ -1,4 +1,4 @@
-"""The image workers: what ends one, and that nothing else is affected."""
+"""The image workers: how jobs and workers end, without an effect on other jobs."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from tests.tools import children_of, read_process
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
 HANG_GUARD = 60.0
-# 30,000 frames to go through take some seconds.
+# Decoding 30,000 frames takes several seconds.
 LONG = Job("image/gif", ImageLimits(frame=10**9))
 FRAMES = saved(
     Image.new("L", (200, 200)), "GIF", save_all=True, append_images=[Image.new("L", (200, 200), n) for n in (9, 99)]
@@ -63,7 +63,7 @@ async def until_started(count: int = 1) -> set[int]:
     return running
 
 
-async def test_one_worker_does_one_job_after_the_other_and_ends_with_the_pool() -> None:
+async def test_one_worker_runs_jobs_one_by_one_and_ends_with_the_pool() -> None:
     async with pool() as decoder:
         results = await asyncio.gather(*(decoder.run(JPEG, saved(photo(), "JPEG")) for _ in range(4)))
         assert {result.size for result, _ in results} == {(320, 240)}
@@ -77,7 +77,7 @@ async def test_a_worker_that_dies_during_a_job_is_an_invalid_image_and_is_replac
         job = asyncio.create_task(decoder.run(LONG, MANY_FRAMES))
         (process,) = await until_started()
         async with asyncio.timeout(HANG_GUARD):
-            while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting takes less, the job more)
+            while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting a worker uses less, the job more)
                 await asyncio.sleep(0.01)
         os.kill(process, ending)
         with pytest.raises(InvalidImage):
@@ -121,21 +121,21 @@ async def test_an_image_that_needs_more_memory_than_allowed_is_too_large() -> No
 
 
 @pytest.mark.parametrize("size", [(320, 240), (2000, 1500)])
-async def test_an_idle_worker_that_died_costs_no_image(size: tuple[int, int]) -> None:
+async def test_an_idle_worker_that_died_fails_no_job(size: tuple[int, int]) -> None:
     data = saved(photo().resize(size), "JPEG")
     async with pool() as decoder:
         await decoder.run(JPEG, data)
         (process,) = processes()
-        kill(process)  # the event loop has not noticed when the next job comes
+        kill(process)  # the next job starts before the event loop notices
         assert (await decoder.run(JPEG, data))[0].size == size
 
 
 @pytest.mark.parametrize("program", ["exit 1", "exec sleep 600", "head -c 40 /dev/zero; exec sleep 600", None])
-async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
+async def test_a_worker_that_cannot_start_is_not_an_image_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str | None
 ) -> None:
     script = tmp_path / "images.worker"
-    if program is not None:  # otherwise the program cannot be executed
+    if program is not None:  # otherwise it is not executable
         script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/id\n{program}\n")
         script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
@@ -147,7 +147,7 @@ async def test_a_worker_that_cannot_start_is_no_fault_of_the_image(
         assert program is None or read_process((tmp_path / "id").read_text().strip(), "cmdline") == b""
 
 
-async def test_busy_workers_serve_callers_in_turn() -> None:
+async def test_busy_workers_serve_callers_round_robin() -> None:
     async with pool() as decoder:
         finished: list[str] = []
 
@@ -162,7 +162,7 @@ async def test_busy_workers_serve_callers_in_turn() -> None:
         assert finished == ["a1", "a2", "b1", "c1", "a4", "b2"]
 
 
-async def test_a_worker_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_workers_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     async with pool() as decoder:
         await decoder.run(JPEG, saved(photo(), "JPEG"))
@@ -170,7 +170,7 @@ async def test_a_worker_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None
         assert b"sk-secret" not in read_process(process, "environ")
 
 
-def test_a_worker_ends_with_a_service_that_was_killed() -> None:
+def test_workers_end_with_a_killed_service() -> None:
     script = (
         "import asyncio, os, signal\n"
         "from bridge.images.decoder import DecoderPool\n"

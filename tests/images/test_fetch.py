@@ -1,4 +1,4 @@
-"""Fetching images from servers that are slow, broken, endless or redirect elsewhere."""
+"""Fetching images from slow, broken, endless and redirecting servers."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from bridge.images.limits import ImageLimits
 from bridge.images.sources import Access, load
 from bridge.network.policy import AddressPolicy
 from tests.images.samples import photo, saved
-from tests.servers import TrapServer
+from tests.servers import RecordingServer
 
 IMAGE = saved(photo(64, 48), "JPEG")
 MOST = 1_000_000
@@ -30,10 +30,10 @@ def reply(body: bytes = IMAGE, status: str = "200 OK", **headers: str) -> bytes:
 
 @dataclass
 class Site:
-    """Answer each path with its reply and record the requests."""
+    """A server that answers each path with its reply and records the request headers."""
 
     port: int
-    asked: list[str]
+    requests: list[str]
 
     def url(self, path: str = "/", host: str = "images.example") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -41,13 +41,13 @@ class Site:
 
 @asynccontextmanager
 async def site(pages: dict[str, Reply]) -> AsyncIterator[Site]:
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                asked.append(head)
+                requests.append(head)
                 page = pages[head.split()[1]]
                 if isinstance(page, bytes):
                     writer.write(page)
@@ -61,7 +61,7 @@ async def site(pages: dict[str, Reply]) -> AsyncIterator[Site]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield Site(server.sockets[0].getsockname()[1], asked)
+        yield Site(server.sockets[0].getsockname()[1], requests)
 
 
 async def loopback(host: str, port: int) -> Sequence[str]:
@@ -74,29 +74,29 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 async def fetcher(*hosts: str, **options: float) -> AsyncIterator[Fetcher]:
     """Open a fetcher that resolves every name to loopback and allows only these hosts."""
     policy = AddressPolicy(allow_hosts=hosts or ("images.example",))
-    fetching = Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
-    yield fetching
-    await fetching.aclose()
+    image_fetcher = Fetcher(policy, look_up=loopback, **options)  # type: ignore[arg-type]
+    yield image_fetcher
+    await image_fetcher.aclose()
 
 
 async def fetch(page: Reply, **options: float) -> bytes:
-    async with site({"/": page}) as pages, fetcher(**options) as fetching:
-        return await fetching.fetch(pages.url(), MOST)
+    async with site({"/": page}) as pages, fetcher(**options) as image_fetcher:
+        return await image_fetcher.fetch(pages.url(), MOST)
 
 
 async def test_an_image_is_fetched() -> None:
-    async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as fetching:
-        source = await load("url", pages.url("/a.jpg?key=secret#x"), Access(Path(), fetching, ImageLimits()))
+    async with site({"/a.jpg?key=secret": reply()}) as pages, fetcher() as image_fetcher:
+        source = await load("url", pages.url("/a.jpg?key=secret#x"), Access(Path(), image_fetcher, ImageLimits()))
     assert source.data == IMAGE
     assert (source.origin, source.header.media_type) == ("url", "image/jpeg")
 
 
-async def test_the_request_names_the_client_and_nothing_else() -> None:
+async def test_requests_contain_a_user_agent_and_no_cookies() -> None:
     pages: dict[str, Reply] = {"/": reply(set_cookie="id=1"), "/2": reply()}
-    async with site(pages) as shown, fetcher() as fetching:
-        await fetching.fetch(shown.url(), MOST)
-        await fetching.fetch(shown.url("/2"), MOST)
-    first, second = (head.lower() for head in shown.asked)
+    async with site(pages) as shown, fetcher() as image_fetcher:
+        await image_fetcher.fetch(shown.url(), MOST)
+        await image_fetcher.fetch(shown.url("/2"), MOST)
+    first, second = (head.lower() for head in shown.requests)
     assert "user-agent: graphcap-bridge/" in first
     assert "accept: image/" in first
     assert "accept-encoding: identity" in first
@@ -104,12 +104,14 @@ async def test_the_request_names_the_client_and_nothing_else() -> None:
     assert "referer" not in second
 
 
-@pytest.mark.parametrize("where", ["http://trap.example:{port}/", "//trap.example:{port}/", "http://127.0.0.1:{port}/"])
-async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str) -> None:
-    page = reply(b"", "302 Found", location=where.format(port=trap.port))
+@pytest.mark.parametrize(
+    "where", ["http://redirect.example:{port}/", "//redirect.example:{port}/", "http://127.0.0.1:{port}/"]
+)
+async def test_the_address_of_a_redirect_is_checked(recording_server: RecordingServer, where: str) -> None:
+    page = reply(b"", "302 Found", location=where.format(port=recording_server.port))
     with pytest.raises(AddressRefused):
         await fetch(page)
-    assert trap.untouched
+    assert recording_server.not_called
 
 
 @pytest.mark.parametrize(
@@ -125,9 +127,9 @@ async def test_the_address_of_a_redirect_is_checked(trap: TrapServer, where: str
     ],
 )
 async def test_urls_that_are_rejected(url: str, words: str) -> None:
-    async with fetcher() as fetching:
+    async with fetcher() as image_fetcher:
         with pytest.raises(ImageUnreachable, match=words) as caught:
-            await fetching.fetch(url, MOST)
+            await image_fetcher.fetch(url, MOST)
     assert "secret" not in str(caught.value)
 
 
@@ -158,7 +160,7 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """Send one byte at a time, for ever."""
+    """Send one byte at a time, endlessly."""
     writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:
         writer.write(b"x")

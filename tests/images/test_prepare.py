@@ -1,4 +1,4 @@
-"""From a received image to the one that is sent: compared by pixels, and by what is left in the bytes."""
+"""Preparation of images: the pixels and the metadata of the image that is sent."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
@@ -23,18 +23,18 @@ from tests.images.samples import (
     RED,
     SECONDS,
     WHITE,
-    alike,
-    chatty_jpeg,
     corners,
+    decoded,
     exif,
-    opened,
+    jpeg_with_metadata,
     photo,
     png_chunk,
     quarters,
+    rotated,
     saved,
+    similar,
     srgb,
     swapped_profile,
-    turned,
 )
 
 LIMITS = ImageLimits()
@@ -52,7 +52,7 @@ async def decoder(anyio_backend: str) -> AsyncIterator[DecoderPool]:
 
 @pytest.fixture
 def send(decoder: DecoderPool) -> Send:
-    """Prepare an image, and check what holds for every result."""
+    """Return a function that prepares an image and checks the properties of every result."""
 
     async def prepared(
         data: bytes,
@@ -63,7 +63,7 @@ def send(decoder: DecoderPool) -> Send:
     ) -> Prepared:
         source = sources.from_upload(data, limits)
         result = await prepare(source, profile, resize=resize, limits=limits, decoder=decoder, **options)
-        image = opened(result.image.data)
+        image = decoded(result.image.data)
         assert (image.width, image.height) == (result.image.width, result.image.height)
         assert image.get_format_mimetype() == result.image.media_type
         assert image.mode in ("L", "RGB", "P", "1")
@@ -74,7 +74,7 @@ def send(decoder: DecoderPool) -> Send:
 
 
 def pixels(prepared: Prepared) -> list[tuple[int, ...]]:
-    return corners(opened(prepared.image.data))
+    return corners(decoded(prepared.image.data))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def pixels(prepared: Prepared) -> list[tuple[int, ...]]:
     ],
     ids=["jpeg", "progressive", "grey", "png", "palette", "webp"],
 )
-async def test_an_image_that_fits_passes_byte_for_byte(data: bytes, decoder: DecoderPool) -> None:
+async def test_an_acceptable_image_is_sent_unchanged(data: bytes, decoder: DecoderPool) -> None:
     for statistics in (False, True):
         source = sources.from_upload(data, LIMITS)
         prepared = await prepare(source, ANY, resize=None, limits=LIMITS, decoder=decoder, statistics=statistics)
@@ -98,9 +98,9 @@ async def test_an_image_that_fits_passes_byte_for_byte(data: bytes, decoder: Dec
         assert (prepared.image.statistics is not None) == statistics
 
 
-async def test_a_simple_jpeg_passes_without_a_worker() -> None:
+async def test_a_simple_jpeg_needs_no_worker() -> None:
     source = sources.from_upload(saved(photo(), "JPEG"), LIMITS)
-    no_workers = DecoderPool(0, 0, 0)  # a job would wait for ever
+    no_workers = DecoderPool(0, 0, 0)  # a job would never start
     assert (await prepare(source, ANY, resize=None, limits=LIMITS, decoder=no_workers)).image.data is source.data
 
 
@@ -115,19 +115,19 @@ EXTRA = (
 
 
 @pytest.mark.parametrize(
-    ("plain", "data"), [(JPEG, chatty_jpeg(JPEG)), (PNG, PNG[:33] + EXTRA + PNG[33:] + b"trailing " + GPS)]
+    ("plain", "data"), [(JPEG, jpeg_with_metadata(JPEG)), (PNG, PNG[:33] + EXTRA + PNG[33:] + b"trailing " + GPS)]
 )
-async def test_metadata_is_lost_and_no_pixel(send: Send, plain: bytes, data: bytes) -> None:
+async def test_metadata_is_removed_and_pixels_are_unchanged(send: Send, plain: bytes, data: bytes) -> None:
     assert data.count(GPS) >= 5
     prepared = await send(data)
     assert (prepared.image.data, prepared.actions) == (plain, ("metadata dropped",))
 
 
-async def test_webp_loses_its_metadata_and_no_pixel(send: Send) -> None:
+async def test_webp_metadata_is_removed_and_pixels_are_unchanged(send: Send) -> None:
     data = saved(photo(), "WEBP", exif=exif(1), xmp=GPS, icc_profile=srgb())
     prepared = await send(data + GPS)
-    result = opened(prepared.image.data)
-    assert result.tobytes() == opened(data).tobytes()
+    result = decoded(prepared.image.data)
+    assert result.tobytes() == decoded(data).tobytes()
     assert result.info["icc_profile"] == srgb()
     assert "exif" not in result.info
     assert prepared.actions == ("metadata dropped",)
@@ -136,11 +136,11 @@ async def test_webp_loses_its_metadata_and_no_pixel(send: Send) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 async def test_exif_orientation_is_applied(send: Send, orientation: int, form: str) -> None:
-    prepared = await send(turned(orientation, form))
+    prepared = await send(rotated(orientation, form))
     assert (prepared.image.width, prepared.image.height) == (64, 48)
-    assert alike(pixels(prepared), UPRIGHT, within=24)
+    assert similar(pixels(prepared), UPRIGHT, within=24)
     assert ("rotated" in prepared.actions) == (orientation > 1 and form != "TIFF")
-    assert opened(prepared.image.data).getexif().get(0x0112, 1) == 1
+    assert decoded(prepared.image.data).getexif().get(0x0112, 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,26 +150,26 @@ async def test_transparency_is_flattened_on_white(send: Send, form: str, mode: s
     image = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (32, 0, 64, 48))
     prepared = await send(saved(image.convert(mode), form))
-    assert alike(pixels(prepared), [WHITE, BLACK, BLACK, WHITE], within=24)
+    assert similar(pixels(prepared), [WHITE, BLACK, BLACK, WHITE], within=24)
     assert "flattened" in prepared.actions
 
 
 async def test_a_colour_profile_is_kept_or_applied(send: Send) -> None:
     data = saved(quarters(), "JPEG", quality=95, icc_profile=swapped_profile())
-    assert opened((await send(data)).image.data).info["icc_profile"] == swapped_profile()
+    assert decoded((await send(data)).image.data).info["icc_profile"] == swapped_profile()
     converted = await send(data, ImageProfile(size=60))
-    assert "icc_profile" not in opened(converted.image.data).info
-    assert alike(pixels(converted), [BLUE, GREEN, WHITE, RED], within=24)
+    assert "icc_profile" not in decoded(converted.image.data).info
+    assert similar(pixels(converted), [BLUE, GREEN, WHITE, RED], within=24)
     assert "converted to sRGB" in converted.actions
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-async def test_an_animation_gives_the_frame_that_is_set(send: Send, form: str) -> None:
+async def test_the_configured_frame_of_an_animation_is_sent(send: Send, form: str) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in (RED, GREEN, BLUE)]
     data = saved(frames[0], form, save_all=True, append_images=frames[1:], duration=50)
     for frame, colour, number in ((0, RED, 1), (1, GREEN, 2), (99, BLUE, 3)):
         prepared = await send(data, limits=ImageLimits(frame=frame))
-        assert alike(pixels(prepared), [colour] * 4, within=24)
+        assert similar(pixels(prepared), [colour] * 4, within=24)
         assert prepared.actions[0] == f"frame {number}"
 
 
@@ -183,7 +183,7 @@ async def test_the_byte_limit_is_kept(send: Send, form: str) -> None:
 
 @pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs pillow-heif")
 @pytest.mark.parametrize("orientation", [1, 6])
-async def test_heic_is_optional_and_rotated_once(send: Send, orientation: int) -> None:
+async def test_heic_is_optional_and_its_orientation_applied_once(send: Send, orientation: int) -> None:
     import pillow_heif
 
     image = quarters(128, 96)
@@ -195,7 +195,7 @@ async def test_heic_is_optional_and_rotated_once(send: Send, orientation: int) -
     upright = pillow_heif.open_heif(sink.getvalue()).to_pillow()
     prepared = await send(sink.getvalue(), limits=ImageLimits(heif=True), statistics=True)
     assert (prepared.image.width, prepared.image.height) == upright.size
-    assert alike(pixels(prepared), corners(upright), within=25)
+    assert similar(pixels(prepared), corners(upright), within=25)
     for share in (0.2, 0.9):
         with pytest.raises(InvalidImage):
             await send(sink.getvalue()[: int(len(sink.getvalue()) * share)], limits=ImageLimits(heif=True))
@@ -232,13 +232,13 @@ async def test_resize(
         ((3024, 4032), 2048, (1512, 2016)),
     ],
 )
-async def test_a_jpeg_scale_that_is_near_is_used_as_it_is(
+async def test_a_jpeg_scale_near_the_requested_size_is_used(
     send: Send, size: tuple[int, int], side: int, expected: tuple[int, int]
 ) -> None:
     data = saved(quarters(*size), "JPEG", quality=90)
     prepared = await send(data, ImageProfile(size=side))
     assert (prepared.image.width, prepared.image.height) == expected
-    assert alike(pixels(prepared), UPRIGHT, within=16)
+    assert similar(pixels(prepared), UPRIGHT, within=16)
     turned = await send(saved(quarters(*size), "JPEG", exif=exif(6)), ImageProfile(size=side))
     assert (turned.image.width, turned.image.height) == expected[::-1]
 

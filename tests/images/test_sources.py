@@ -1,4 +1,4 @@
-"""Where an image may come from, and every way to make it come from elsewhere."""
+"""Image sources, and attempts to read files outside of the workspace."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ async def from_path(path: str, workspace: Path) -> Source:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A workspace with an image."""
+    """Create a workspace with an image."""
     root = tmp_path / "workspace"
     (root / "datasets").mkdir(parents=True)
     (root / "datasets" / "a.png").write_bytes(IMAGE)
@@ -40,31 +40,33 @@ async def test_a_file_of_the_workspace_is_read(workspace: Path) -> None:
     assert repr(IMAGE) not in repr(source)
 
 
-@pytest.mark.parametrize("name", ["door", "a.png"])
-async def test_what_was_checked_is_what_is_opened(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The exchange comes in the worst moment: after the links were resolved, before the opening."""
-    (workspace / "door").mkdir()
-    (workspace / "door" / "a.png").write_bytes(IMAGE)
+@pytest.mark.parametrize("name", ["folder", "a.png"])
+async def test_a_file_replaced_after_the_check_is_rejected(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The file is replaced after its links are resolved and before it is opened."""
+    (workspace / "folder").mkdir()
+    (workspace / "folder" / "a.png").write_bytes(IMAGE)
     (workspace.parent / "a.png").write_bytes(SECRET)
     resolved = os.path.realpath
     swapped = []
 
     def resolve(path: Any, *args: Any, **options: Any) -> str:
         result = resolved(path, *args, **options)
-        if result == str(workspace / "door" / "a.png") and not swapped:
+        if result == str(workspace / "folder" / "a.png") and not swapped:
             swapped.append(name)
-            place = workspace / "door" if name == "door" else workspace / "door" / "a.png"
+            place = workspace / "folder" if name == "folder" else workspace / "folder" / "a.png"
             place.rename(workspace / "old")
-            place.symlink_to(workspace.parent if name == "door" else workspace.parent / "a.png")
+            place.symlink_to(workspace.parent if name == "folder" else workspace.parent / "a.png")
         return result
 
     monkeypatch.setattr(os.path, "realpath", resolve)
     with pytest.raises((PathRefused, ImageNotFound)):
-        await from_path("door/a.png", workspace)
+        await from_path("folder/a.png", workspace)
     assert swapped
 
 
-async def test_a_large_file_is_refused_unread(workspace: Path) -> None:
+async def test_a_large_file_is_rejected_without_reading_it(workspace: Path) -> None:
     with (workspace / "large.png").open("wb") as file:
         file.truncate(10**12)
     with pytest.raises(ImageTooLarge, match="20 MiB"):

@@ -18,13 +18,13 @@ CONTEXT = 49152  # one token per byte: prompts are long
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The path of the tiny model; its vision projector is beside it."""
+    """Return the path of the tiny model; its vision projector is in the same directory."""
     return tiny.write(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def workspace(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose provider `local` has the tiny model as default, and the sample photos."""
+    """Create a workspace with the sample photos; the default model of `local` is the tiny model."""
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "config").mkdir()
     text = f'[providers.local]\nkind = "local"\ndefault_model = "{model}"\noptions = {{ context = {CONTEXT} }}\n'
@@ -35,7 +35,7 @@ def workspace(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def services(workspace: Path, anyio_backend: str) -> AsyncIterator[Services]:
-    """The bridge's services in this process, with its own engines."""
+    """Open the services of the bridge in this process, with their own engines."""
     async with open_services(Settings(_env_file=None, workspace=workspace, provider="local")) as opened:  # type: ignore[call-arg]
         yield opened
     assert engines_of(os.getpid()) == []

@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on loopback: the part of its protocol that downloads use."""
+"""A Hugging Face hub on loopback with the endpoints that downloads use."""
 
 import json
 import re
@@ -11,13 +11,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(LoopbackServer):
-    """Serves `files` (content by `owner/repository/file`).
+    """Serve `files` (`owner/repository/file` -> content).
 
-    `breaks`: how many downloads break off in the middle. `stalls`: the bytes after which downloads send no more.
-    `error`: status and error code of every response, if set. `lies`: the hashes in the headers are wrong. `etag`: the
-    hash in the headers, if it is not one. `size`: the
-    size in the headers, if it is wrong. `content`: another server with the files, to which the hub redirects. `ranges`:
-    the ranges that were requested. `sent`: how many bytes of files were sent. `keys`: the values of `Authorization`.
+    `breaks`: number of downloads that are interrupted halfway. `stalls`: bytes after which downloads stall. `error`:
+    status and error code of every response, if set. `wrong_hash`: the hashes in the headers are wrong. `etag`, `size`:
+    replace the hash and the size in the headers. `content`: another server with the files, to which the hub redirects.
+    `ranges`: the requested ranges. `sent`: number of bytes sent. `keys`: the values of `Authorization`.
     """
 
     def __init__(
@@ -27,14 +26,14 @@ class Hub(LoopbackServer):
         breaks: int = 0,
         stalls: int | None = None,
         error: tuple[int, str] | None = None,
-        lies: bool = False,
+        wrong_hash: bool = False,
         etag: str = "",
         size: int | None = None,
         content: "Hub | None" = None,
     ) -> None:
         super().__init__(HubHandler)
         self.files, self.breaks, self.stalls = files, breaks, stalls
-        self.error, self.lies, self.etag, self.size, self.content = error, lies, etag, size, content
+        self.error, self.wrong_hash, self.etag, self.size, self.content = error, wrong_hash, etag, size, content
         self.ranges: list[str] = []
         self.keys: set[str | None] = set()
         self.sent = 0
@@ -82,7 +81,7 @@ class HubHandler(Handler):
 
     def _file(self, content: bytes) -> None:
         hub = self.server
-        digest = hub.etag or sha256(content + (b"!" if hub.lies else b"")).hexdigest()
+        digest = hub.etag or sha256(content + (b"!" if hub.wrong_hash else b"")).hexdigest()
         headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         linked = {**headers, "X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(hub.size or len(content))}
         if hub.content is not None:

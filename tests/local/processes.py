@@ -12,15 +12,15 @@ GUARD = 60.0
 
 def engines_of(parent: int) -> list[int]:
     """Return the ids of the engines that run as children of a process."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"providers.local_engine" in words and str(parent).encode() in words:
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 def cpu_seconds(pid: int) -> float:

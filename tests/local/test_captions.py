@@ -1,4 +1,4 @@
-"""Captions of the real engine: llama.cpp with a tiny model of random weights."""
+"""Captions from a real engine: llama.cpp with a tiny model of random weights."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from tests.local.processes import cpu_seconds, engines_of, until
 
 pytestmark = pytest.mark.slow
 NAMES = [perspective.name for perspective in catalog.load([catalog.LIBRARY]).all()]
-FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(4)}  # 8,000 tokens that the model has to write
+FIELDS = {f"part_{number}": {"const": "x" * 2000} for number in range(4)}  # the model must generate 8,000 tokens
 LONG = {
     "name": "long",
     "prompt": "Write.",
@@ -46,7 +46,7 @@ async def stream(request: CaptionRequest, services: Services) -> EventStream:
 
 
 def engine() -> int:
-    """The id of the only engine of this process."""
+    """Return the process id of the only engine."""
     (pid,) = engines_of(os.getpid())
     return pid
 
@@ -54,15 +54,15 @@ def engine() -> int:
 @pytest.mark.parametrize("photo", ["cat", "coffee"])
 @pytest.mark.parametrize("name", NAMES)
 async def test_every_shipped_perspective(services: Services, name: str, photo: str) -> None:
-    whole = await caption(request(name, photo), services, run())
+    complete = await caption(request(name, photo), services, run())
     async with await stream(request(name, photo), services) as events:
         result = [event async for event in events][-2]
     assert result.type == "result", result
-    for made in (whole, result.caption):
-        assert jsonschema_rs.is_valid(services.catalog.get(name).json_schema, made.result)
-        assert made.model == "tiny"
-        assert made.timing["tokens_per_second"] > 0
-        assert made.usage.input_tokens > 0
+    for response in (complete, result.caption):
+        assert jsonschema_rs.is_valid(services.catalog.get(name).json_schema, response.result)
+        assert response.model == "tiny"
+        assert response.timing["tokens_per_second"] > 0
+        assert response.usage.input_tokens > 0
 
 
 async def test_an_analysis_reads_the_image_once(services: Services) -> None:
@@ -71,7 +71,7 @@ async def test_an_analysis_reads_the_image_once(services: Services) -> None:
     call = run()
     plan = await make_analysis_plan(AnalyzeRequest(perspectives=names, image=image, max_tokens=4000), services, call)
     outcomes = await analyze(plan, services, call)
-    cached = [made.usage.cached_tokens for made in outcomes.values() if isinstance(made, Caption)]
+    cached = [result.usage.cached_tokens for result in outcomes.values() if isinstance(result, Caption)]
     assert len(cached) == len(names)
     assert sorted(tokens > 100 for tokens in cached) == [False, True, True]
 
@@ -97,8 +97,8 @@ async def test_a_cancelled_call_stops_the_decoding(services: Services) -> None:
             if event.type == "partial":
                 break
     reading = cpu_seconds(engine()) - start
-    # One slot: this call waits until the engine has stopped the other one. To write 8,000 tokens costs it many times
-    # more than to read them.
+    # There is one slot, so this call waits until the engine has stopped the first call. Generating 8,000 tokens costs
+    # many times more than reading them.
     assert (await caption(request("alt_text"), services, run())).result
     assert cpu_seconds(engine()) - start - reading < reading
 

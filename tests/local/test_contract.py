@@ -1,4 +1,4 @@
-"""The contract of provider clients against llama.cpp itself, by every client that can call it."""
+"""The contract of provider clients with a real llama.cpp engine, for every client that can call it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from providers import registry
 from providers.base import LADDER, Credentials, Image, Options, ProviderConfig, Turn
 from providers.errors import AuthFailed, ContextTooLong, ImageRejected, Truncated
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND
+from tests.contract.kinds import KIND_BY_NAME
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import Target, check
 from tests.local.conftest import CONTEXT
@@ -34,16 +34,16 @@ SHORT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Engine:
-    """What `Target` reads of a server."""
+    """The attributes of a server that `Target` reads."""
 
     models: tuple[str, ...]
     key: str
 
 
 @pytest.fixture(params=CLIENTS)
-async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
-    """A client and a running engine: `local` leases it, the others reach its address with its key."""
-    kind = OF_KIND["llamacpp"]
+async def target(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIterator[Target]:
+    """Start an engine: the client `local` leases it, and the other clients use its URL and key."""
+    kind = KIND_BY_NAME["llamacpp"]
     context = {"context": CONTEXT}
     async with pool.engines.lease(options(model, context=CONTEXT), GUARD) as lease:
         if request.param == "local":
@@ -56,73 +56,75 @@ async def to(request: pytest.FixtureRequest, model: Path, pool: Pool) -> AsyncIt
 
 
 @pytest.mark.parametrize("mode", LADDER[:-1])  # without a grammar, random weights may answer nothing
-async def test_a_schema_is_applied(to: Target, mode: Any, streamed: bool) -> None:
-    if to.client.spec.kind == "lmstudio" and mode == "json_object":
+async def test_a_schema_is_enforced(target: Target, mode: Any, streamed: bool) -> None:
+    if target.client.spec.kind == "lmstudio" and mode == "json_object":
         pytest.skip("LM Studio rejects json_object")
-    completion = await to.ask(streamed, schema=SHORT, output_mode=mode, timeout=GUARD, options=Options(max_tokens=400))
+    completion = await target.ask(
+        streamed, schema=SHORT, output_mode=mode, timeout=GUARD, options=Options(max_tokens=400)
+    )
     assert completion.model == "tiny"
     assert completion.usage is not None
     assert completion.usage.output_tokens
     assert completion.tokens_per_second
     answer = json.loads(completion.text)
-    if mode != "json_object" or to.client.spec.kind in ("local", "llamacpp"):
+    if mode != "json_object" or target.client.spec.kind in ("local", "llamacpp"):
         assert answer.keys() == SHORT["properties"].keys()
-    if mode == "json_schema" and to.client.spec.kind in ("local", "llamacpp", "lmstudio"):
+    if mode == "json_schema" and target.client.spec.kind in ("local", "llamacpp", "lmstudio"):
         assert jsonschema_rs.is_valid(SHORT, answer)
 
 
 @pytest.mark.parametrize("schema", [PLAIN, RICH], ids=["plain", "rich"])
-async def test_a_large_schema_is_accepted(to: Target, schema: dict[str, Any]) -> None:
-    if to.client.spec.kind not in ("local", "llamacpp", "lmstudio"):
+async def test_a_large_schema_is_accepted(target: Target, schema: dict[str, Any]) -> None:
+    if target.client.spec.kind not in ("local", "llamacpp", "lmstudio"):
         pytest.skip("the dialect is not that of llama.cpp")
-    completion = await to.complete(schema=schema, timeout=GUARD, options=Options(max_tokens=4000))
+    completion = await target.complete(schema=schema, timeout=GUARD, options=Options(max_tokens=4000))
     assert "caption" in json.loads(completion.text)
 
 
-async def test_an_answer_at_the_token_limit_is_truncated(to: Target) -> None:
-    error = await to.failure(schema=SHORT, options=Options(max_tokens=3), timeout=GUARD)
+async def test_an_answer_at_the_token_limit_is_truncated(target: Target) -> None:
+    error = await target.failure(schema=SHORT, options=Options(max_tokens=3), timeout=GUARD)
     assert isinstance(error, Truncated)
     assert error.usage is not None
     assert error.usage.output_tokens == 3
 
 
-async def test_every_option_is_accepted(to: Target) -> None:
+async def test_every_option_is_accepted(target: Target) -> None:
     every = Options(max_tokens=200, temperature=0.5, top_p=0.9, repetition_penalty=1.1, seed=7)
-    completion = await to.complete(schema=SHORT, options=every, timeout=GUARD)
-    assert completion.warnings == to.client.spec.unsupported(every)
+    completion = await target.complete(schema=SHORT, options=every, timeout=GUARD)
+    assert completion.warnings == target.client.spec.unsupported(every)
 
 
-async def test_an_answer_can_be_corrected(to: Target) -> None:
+async def test_an_answer_can_be_corrected(target: Target) -> None:
     turns = (Turn("assistant", "{}"), Turn("user", "The field caption is missing."))
-    assert (await to.complete(schema=SHORT, turns=turns, system="Be brief.", timeout=GUARD)).text
+    assert (await target.complete(schema=SHORT, turns=turns, system="Be brief.", timeout=GUARD)).text
 
 
 @pytest.mark.parametrize(("format", "accepted"), [("JPEG", True), ("PNG", True), ("WEBP", False), ("broken", False)])
-async def test_images(to: Target, format: str, accepted: bool) -> None:
+async def test_images(target: Target, format: str, accepted: bool) -> None:
     image = Image(b"\xff\xd8\xff\xe0 broken", "image/jpeg", 64, 48)
     if format != "broken":
         file = BytesIO()
         Pillow.new("RGB", (64, 48), "teal").save(file, format)
         image = Image(file.getvalue(), f"image/{format.lower()}", 64, 48)
     if accepted:
-        assert (await to.complete(image=image, schema=SHORT, timeout=GUARD)).text
+        assert (await target.complete(image=image, schema=SHORT, timeout=GUARD)).text
     else:
-        assert isinstance(await to.failure(image=image, schema=SHORT, timeout=GUARD), ImageRejected)
+        assert isinstance(await target.failure(image=image, schema=SHORT, timeout=GUARD), ImageRejected)
 
 
-async def test_a_prompt_beyond_the_context(to: Target) -> None:
-    assert isinstance(await to.failure(prompt="word " * CONTEXT, timeout=GUARD), ContextTooLong)
+async def test_a_prompt_beyond_the_context(target: Target) -> None:
+    assert isinstance(await target.failure(prompt="word " * CONTEXT, timeout=GUARD), ContextTooLong)
 
 
-async def test_a_wrong_key(to: Target) -> None:
-    if to.client.spec.kind == "local":
+async def test_a_wrong_key(target: Target) -> None:
+    if target.client.spec.kind == "local":
         pytest.skip("the client chooses the key")
-    error = await to.failure(credentials=Credentials("wrong-key-0123456789"), timeout=GUARD)
+    error = await target.failure(credentials=Credentials("wrong-key-0123456789"), timeout=GUARD)
     assert isinstance(error, AuthFailed)
 
 
-async def test_the_check_of_a_connection_succeeds(to: Target) -> None:
-    request = to.request()
-    found = await check(to.client, request.credentials, GUARD, request.model)
-    assert {step.status for step in found.steps} == {"success"}, found.steps
-    assert (found.images, found.response_model) == (True, "tiny")
+async def test_the_connection_check_succeeds(target: Target) -> None:
+    request = target.request()
+    result = await check(target.client, request.credentials, GUARD, request.model)
+    assert {step.status for step in result.steps} == {"success"}, result.steps
+    assert (result.images, result.response_model) == (True, "tiny")

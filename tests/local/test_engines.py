@@ -1,4 +1,4 @@
-"""The processes of the engines: who starts them, when they end, and what they say about bad files."""
+"""Engine processes: start, end, idle time and errors for invalid files."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ async def supervisor() -> AsyncIterator[Supervisor]:
 
 @pytest.fixture
 async def engines(request: pytest.FixtureRequest) -> AsyncIterator[Engines]:
-    """Engines with a supervisor of their own; the parameter is the idle time."""
+    """Return engines with their own supervisor; the parameter is the idle time."""
     own = Engines(EngineSettings(idle=getattr(request, "param", 300)))
     yield own
     own.close()
@@ -59,7 +59,7 @@ async def test_an_idle_engine_ends_and_the_next_call_starts_it_again(model: Path
     assert len(keys) == 2
 
 
-async def test_another_model_takes_the_place_of_an_idle_one(model: Path, tmp_path: Path, engines: Engines) -> None:
+async def test_another_model_replaces_an_idle_one(model: Path, tmp_path: Path, engines: Engines) -> None:
     for path in (model, tiny.write(tmp_path, "other")):
         async with engines.lease(options(path), GUARD):
             pass
@@ -76,7 +76,7 @@ async def test_the_environment_of_an_engine_has_no_key(
         shown = read_process(pid, "environ") + read_process(pid, "cmdline")
         assert b"must-not-see" not in shown
         assert lease.address.key.encode() not in shown
-        os.kill(pid, signal.SIGTERM)  # of the process group: calls in progress may finish
+        os.kill(pid, signal.SIGTERM)  # as sent to the process group; running calls may finish
         os.kill(pid, signal.SIGINT)
         assert httpx2.get(f"{lease.address.url}/health").status_code == 200
 
@@ -92,7 +92,7 @@ async def test_a_deadline_while_the_model_loads(model: Path, supervisor: Supervi
     with pytest.raises(CallTimeout, match=r"still loading after 0.001 seconds. Send the request again"):
         async with engines.lease(options(model), 0.001):
             pass
-    async with engines.lease(options(model), GUARD):  # it went on loading
+    async with engines.lease(options(model), GUARD):  # loading has continued
         assert len(engines_of(os.getpid())) == 1
 
 
@@ -136,7 +136,7 @@ def sized(size: int) -> Write:
         ({"smolvlm-500m": None}, "Run `graphcap models pull smolvlm-500m`"),
     ],
 )
-async def test_each_bad_file_is_one_sentence_with_the_remedy(
+async def test_each_invalid_file_gives_one_sentence_with_the_remedy(
     tmp_path: Path, files: dict[str, Write | None], sentence: str, monkeypatch: pytest.MonkeyPatch, engines: Engines
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -145,7 +145,7 @@ async def test_each_bad_file_is_one_sentence_with_the_remedy(
     for name, write in files.items():
         if write is not None:
             write(tmp_path / name)
-    name = next(iter(files))  # of a model on the hub where it is not a file
+    name = next(iter(files))  # the name of a model on the hub, or a file
     model = str(tmp_path / name) if name.endswith(".gguf") and "/" not in name else name
     with pytest.raises(EngineFailed, match=sentence):
         await client.complete(VisionRequest(model, "Describe.", GUARD))
@@ -164,7 +164,7 @@ async def test_each_bad_file_is_one_sentence_with_the_remedy(
     ],
     ids=["ports", "memory"],
 )
-def test_what_the_machine_lacks_is_one_sentence(model: Path, tmp_path: Path, limit: str, sentence: str) -> None:
+def test_missing_resources_give_one_sentence(model: Path, tmp_path: Path, limit: str, sentence: str) -> None:
     need("ip")
     need_namespaces()
     (tmp_path / "config").mkdir()
@@ -188,7 +188,7 @@ def test_what_the_machine_lacks_is_one_sentence(model: Path, tmp_path: Path, lim
     assert (done.returncode, done.stderr) == (4, f"graphcap: The model 'tiny' cannot be loaded. {sentence}\n")
 
 
-async def test_a_service_loads_only_models_that_its_operator_named(model: Path) -> None:
+async def test_a_service_loads_only_configured_models(model: Path) -> None:
     pool = Pool(engines=Engines(paths=frozenset({"/models/mine.gguf"})))
     client = local.LocalClient(ProviderConfig("local", "local"), pool)
     with pytest.raises(UnknownModel, match="does not serve the model"):
@@ -197,7 +197,7 @@ async def test_a_service_loads_only_models_that_its_operator_named(model: Path) 
         await client.complete(VisionRequest("/models/mine.gguf", "Describe.", GUARD))
 
 
-async def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_package_gives_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "find_spec", lambda name: None)
     client = local.LocalClient(ProviderConfig("local", "local"), Pool())
     with pytest.raises(EngineFailed, match=r"needs the package xllamacpp. Run pip install '.\[local\]'"):

@@ -1,4 +1,4 @@
-"""`graphcap models` and `--yes` against a stand-in of the Hugging Face hub."""
+"""`graphcap models` and `--yes` with a Hugging Face hub on loopback."""
 
 import json
 import os
@@ -28,7 +28,7 @@ Graphcap = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of the repository acme/tiny, with two projectors."""
+    """Return the files of the repository acme/tiny, with two projectors."""
     path = tiny.write(tmp_path_factory.mktemp("hub"))
     model, projector = path.read_bytes(), path.with_name("mmproj-tiny.gguf").read_bytes()
     contents = {"tiny.gguf": model, "mmproj-tiny-Q8_0.gguf": projector, "mmproj-tiny-f16.gguf": projector + b"16"}
@@ -63,8 +63,8 @@ def graphcap(tmp_path: Path) -> Graphcap:
     return run
 
 
-def kept(folder: Path) -> dict[str, int]:
-    """The files of the cache that hold content, blobs and incomplete downloads, with their sizes."""
+def cached_files(folder: Path) -> dict[str, int]:
+    """Return the files with content in the cache, blobs and incomplete downloads, with their sizes."""
     return {path.name: path.stat().st_size for path in folder.rglob("blobs/*")}
 
 
@@ -75,13 +75,13 @@ def test_pull_path_list_caption_and_remove(files: dict[str, bytes], graphcap: Gr
         model, projector = map(Path, pulled.stdout.split())
         assert (model.name, projector.name) == ("tiny.gguf", "mmproj-tiny-Q8_0.gguf")
         assert model.read_bytes() == files["acme/tiny/tiny.gguf"]
-    # From here without the hub.
+    # From here on, the hub is stopped.
     assert graphcap("models", "path", NAME).stdout == f"{model}\n"
     captioned = graphcap("caption", PHOTO, "--provider", "local", "--model", NAME, "--json", "-p", "custom_caption")
     assert captioned.returncode == 0, captioned.stderr
     assert json.loads(captioned.stdout)["provider"] == "local"
     assert "Removed 2 MB" in graphcap("models", "remove", NAME).stderr
-    assert kept(tmp_path) == {}
+    assert cached_files(tmp_path) == {}
     assert "is not on this machine" in graphcap("models", "remove", NAME).stderr
     assert graphcap("models", "path", NAME).returncode == 4
 
@@ -92,7 +92,7 @@ def test_a_broken_connection_is_resumed(large: dict[str, bytes], graphcap: Graph
     assert hub.ranges == [f"bytes={PIECE}-"]
 
 
-def test_an_unfinished_file_that_is_too_long_is_downloaded_again(
+def test_an_incomplete_file_that_is_too_long_is_downloaded_again(
     large: dict[str, bytes], graphcap: Graphcap, tmp_path: Path
 ) -> None:
     with Hub(large) as hub:
@@ -104,17 +104,17 @@ def test_an_unfinished_file_that_is_too_long_is_downloaded_again(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_an_interrupted_pull_is_continued_by_the_next_one(
+def test_an_interrupted_pull_is_resumed_by_the_next_pull(
     large: dict[str, bytes], graphcap: Graphcap, tmp_path: Path, number: int, code: int
 ) -> None:
     with Hub(large, stalls=24 * 2**20) as content, Hub(large, content=content) as hub:
         variables = {**environment(tmp_path, hub.url), "HF_TOKEN": "hf_token"}
         with subprocess.Popen([*COMMAND, "models", "pull", NAME], cwd=ROOT, env=variables) as pull:
             unfinished = {f"{sha256(large[MODEL]).hexdigest()}.incomplete": 2 * PIECE}
-            until(lambda: kept(tmp_path) == unfinished)
+            until(lambda: cached_files(tmp_path) == unfinished)
             pull.send_signal(number)
         assert pull.returncode == code
-        assert kept(tmp_path) == unfinished
+        assert cached_files(tmp_path) == unfinished
         assert graphcap("models", "path", NAME).returncode == 4
         content.stalls, content.sent = None, 0
         assert graphcap("models", "pull", NAME, hub=hub.url).returncode == 0
@@ -122,13 +122,13 @@ def test_an_interrupted_pull_is_continued_by_the_next_one(
     assert content.sent == len(large[MODEL]) - 2 * PIECE + len(large["acme/tiny/mmproj-tiny-Q8_0.gguf"])
     assert ("Bearer hf_token" in hub.keys, content.keys) == (True, {None})
     assert "Removed 27 MB" in graphcap("models", "remove", NAME).stderr
-    assert kept(tmp_path) == {}
+    assert cached_files(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
     ("hub", "name", "environment", "sentence"),
     [
-        ({"lies": True}, NAME, {}, "The file 'tiny.gguf' is not the expected one: its size or its hash differs."),
+        ({"wrong_hash": True}, NAME, {}, "The file 'tiny.gguf' is not the expected one: its size or its hash differs."),
         ({"etag": "../../../escaped"}, NAME, {}, "The hub names no valid hash (ETag) for 'tiny.gguf'."),
         ({}, "smolvlm-500m", {}, "The file 'SmolVLM-500M-Instruct-Q8_0.gguf' is not the expected one"),
         ({"error": (401, "GatedRepo")}, NAME, {}, "The model is gated. Accept its terms at https://"),
@@ -150,7 +150,7 @@ def test_an_interrupted_pull_is_continued_by_the_next_one(
         ({}, "nonsense", {}, "No model 'nonsense'. Choose smolvlm-500m,"),
     ],
 )
-def test_each_failure_is_one_sentence_and_leaves_nothing(
+def test_each_failure_is_one_sentence_and_leaves_no_files(
     files: dict[str, bytes],
     graphcap: Graphcap,
     tmp_path: Path,
@@ -159,17 +159,17 @@ def test_each_failure_is_one_sentence_and_leaves_nothing(
     environment: dict[str, str],
     sentence: str,
 ) -> None:
-    other = b"GGUF but not this model"
-    served = {**files, f"{DEFAULT}/SmolVLM-500M-Instruct-Q8_0.gguf": other, "acme/blind/blind.gguf": other}
+    wrong_model = b"GGUF but not this model"
+    served = {**files, f"{DEFAULT}/SmolVLM-500M-Instruct-Q8_0.gguf": wrong_model, "acme/blind/blind.gguf": wrong_model}
     with Hub(served, **hub) as running:  # type: ignore[arg-type]
         done = graphcap("models", "pull", name, hub=running.url, **environment)
     assert done.returncode == (2 if name == "nonsense" else 4)
     assert done.stderr.startswith(f"graphcap: {sentence}")
     assert len(done.stderr.splitlines()) == 1
-    assert kept(tmp_path) == {}
+    assert cached_files(tmp_path) == {}
 
 
-def test_caption_downloads_with_consent_only(files: dict[str, bytes], graphcap: Graphcap) -> None:
+def test_caption_downloads_only_with_consent(files: dict[str, bytes], graphcap: Graphcap) -> None:
     command = ("caption", PHOTO, "--provider", "local", "--model", NAME, "-p", "custom_caption")
     with Hub(files) as hub:
         refused = graphcap(*command, hub=hub.url)
@@ -180,24 +180,26 @@ def test_caption_downloads_with_consent_only(files: dict[str, bytes], graphcap: 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4)])
 def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, answer: str, code: int) -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
     command = [*COMMAND, "caption", PHOTO, "--provider", "local", "--model", NAME]
     with Hub(files) as hub:
         env = {**environment(tmp_path, hub.url), "TERM": "dumb"}
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL)
-        os.close(theirs)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=terminal, stderr=terminal, stdout=subprocess.DEVNULL
+        )
+        os.close(terminal)
         shown = b""
         while b"[y/N]" not in shown:
-            shown += os.read(ours, 4096)
-        os.write(ours, answer.encode())
+            shown += os.read(controller, 4096)
+        os.write(controller, answer.encode())
         try:
-            while chunk := os.read(ours, 4096):
+            while chunk := os.read(controller, 4096):
                 shown += chunk
         except OSError:  # the terminal is closed
             pass
         assert process.wait(60) == code, shown
-    os.close(ours)
+    os.close(controller)
     assert b"(unverified, licence: see its page) is not on this machine" in shown
     assert str(tmp_path / "hf/hub").encode() in shown
     assert (b"tiny.gguf: 100%" in shown) == (code == 0)

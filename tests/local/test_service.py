@@ -55,7 +55,7 @@ def test_all_workers_share_one_engine(service: Service, model: Path) -> None:
     assert info["engines"] == [{"model": "tiny", "sha256": sha256(model.read_bytes()).hexdigest()}]
 
 
-def test_the_service_neither_downloads_nor_opens_files_that_callers_name(service: Service, tmp_path: Path) -> None:
+def test_the_service_does_not_download_or_open_files_named_by_callers(service: Service, tmp_path: Path) -> None:
     absent = ask(service, model="smolvlm-500m")
     assert (absent.status_code, absent.json()["code"]) == (503, "provider_unavailable")
     assert "Run `graphcap models pull smolvlm-500m`." in absent.json()["detail"]
@@ -67,7 +67,7 @@ def test_the_service_neither_downloads_nor_opens_files_that_callers_name(service
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_no_engine_outlives_a_killed_bridge(workspace: Path, workers: str) -> None:
+def test_engines_end_with_a_killed_bridge(workspace: Path, workers: str) -> None:
     with Service("--workers", workers, workspace=workspace) as service:
         assert ask(service).status_code == 200
         (pid,) = engines_of(service.process.pid)
@@ -81,10 +81,10 @@ def test_no_engine_outlives_a_killed_bridge(workspace: Path, workers: str) -> No
 
 
 def test_an_idle_engine_ends_and_starts_again(workspace: Path) -> None:
-    """Without calls, it ends; while the model loads, /health says so. A stopped process cannot finish loading."""
+    """Without calls, the engine ends. /health reports loading; a stopped process cannot finish it."""
     loading = False
     with Service("--local-idle", "0", workspace=workspace) as service, ThreadPoolExecutor(1) as thread:
-        while not loading:  # until the signal comes before the end of loading
+        while not loading:  # until the signal arrives before loading ends
             response = thread.submit(ask, service)
             (pid,) = until(lambda: engines_of(service.process.pid))
             os.kill(pid, signal.SIGSTOP)

@@ -98,8 +98,8 @@ def write_projector(path: Path, width: int = WIDTH) -> Path:
 def _vocabulary() -> tuple[list[str], list[int]]:
     """Return the tokens: GPT-2's printable names of the 256 bytes, the special tokens, one merge, and fillers."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    tokens = [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+    replacements = iter(range(256, 512))
+    tokens = [chr(byte) if byte in printable else chr(next(replacements)) for byte in range(256)]
     types = [TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(SPECIAL) + [TokenType.NORMAL]
     tokens += [*SPECIAL, "th"]
     unused = VOCABULARY - len(tokens)

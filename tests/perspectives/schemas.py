@@ -1,4 +1,4 @@
-"""Hypothesis strategies: JSON values, schemas of draft 2020-12, and values that are no schema."""
+"""Hypothesis strategies: JSON values, schemas of draft 2020-12, and values that are not schemas."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Directories of perspectives: loaded, overridden, disabled, and every mistake reported."""
+"""Loading, overriding and disabling perspectives in directories, and reports of mistakes."""
 
 import json
 import os

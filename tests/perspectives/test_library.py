@@ -41,25 +41,25 @@ def objects(schema: Schema) -> list[Schema]:
     return [node for _, node, _ in nodes(schema) if node.get("type") == "object"]
 
 
-def test_library_holds_what_is_promised_in_its_module() -> None:
-    found: dict[str, set[str]] = {}
+def test_library_contains_the_promised_perspectives() -> None:
+    modules: dict[str, set[str]] = {}
     for path in FILES:
         entry = json.loads(path.read_text(encoding="utf-8"))
         assert (entry["module"], entry["name"]) == (path.parent.name, path.stem)
-        found.setdefault(entry["module"], set()).add(entry["name"])
-    assert found == {module: set(names.split()) for module, names in PROMISED.items()}
+        modules.setdefault(entry["module"], set()).add(entry["name"])
+    assert modules == {module: set(names.split()) for module, names in PROMISED.items()}
 
 
-def test_every_field_says_what_to_look_at(perspective: Perspective) -> None:
+def test_every_field_has_a_description(perspective: Perspective) -> None:
     for holder in objects(perspective.json_schema):
         for name, field in holder["properties"].items():
             assert len(field.get("description", "")) >= 10, name
 
 
-def test_template_names_real_fields(perspective: Perspective) -> None:
-    named = PLACEHOLDER.findall(perspective.context_template)
-    assert named
-    assert set(named) <= set(perspective.json_schema["properties"])
+def test_template_refers_to_existing_fields(perspective: Perspective) -> None:
+    names = PLACEHOLDER.findall(perspective.context_template)
+    assert names
+    assert set(names) <= set(perspective.json_schema["properties"])
 
 
 def test_every_choice_offers_unknown(perspective: Perspective) -> None:
@@ -67,8 +67,8 @@ def test_every_choice_offers_unknown(perspective: Perspective) -> None:
         assert "unknown" in node.get("enum", ["unknown"]), node
 
 
-def test_nothing_has_to_be_invented(perspective: Perspective) -> None:
-    """A boolean has no third answer, a number no blank: numbers stand in lists, which may be empty."""
+def test_no_field_forces_an_invented_value(perspective: Perspective) -> None:
+    """Booleans cannot express unknown, so there are none. Numbers are in lists, which may be empty."""
     for _, node, _ in nodes(perspective.json_schema):
         assert node["type"] != "boolean"
         assert "minItems" not in node
@@ -77,7 +77,7 @@ def test_nothing_has_to_be_invented(perspective: Perspective) -> None:
         assert field["type"] == "array" or not [n for _, n, _ in nodes(field) if n["type"] in ("number", "integer")]
 
 
-def test_evidence_stands_before_the_verdict(perspective: Perspective) -> None:
+def test_evidence_precedes_the_verdict(perspective: Perspective) -> None:
     for holder in objects(perspective.json_schema):
         assert "enum" not in next(iter(holder["properties"].values()))
 
@@ -94,7 +94,7 @@ def test_schema_is_small_enough_for_small_models(perspective: Perspective) -> No
 
 
 def test_variables_are_used_and_optional(data: dict[str, Any]) -> None:
-    """An image alone is enough for every shipped perspective."""
+    """Every shipped perspective works with an image only."""
     variables = data.get("variables", [])
     assert set(PLACEHOLDER.findall(data["prompt"])) == {variable["name"] for variable in variables}
     for variable in variables:
@@ -117,7 +117,7 @@ def test_is_filled_and_validated(perspective: Perspective) -> None:
             perspective.validator.validate({key: value for key, value in answer.items() if key != name})
 
 
-def test_shipped_settings_name_every_module_and_no_other() -> None:
+def test_shipped_settings_list_exactly_the_shipped_modules() -> None:
     settings = WORKSPACE / "config/perspective_settings.json"
     loaded = catalog.load([LIBRARY], settings)
     assert loaded.problems == ()

@@ -1,4 +1,4 @@
-"""Reading perspectives: graphcap's files with all their oddities, inline ones, and how they are listed."""
+"""Reading perspectives: graphcap's files in all variants, inline perspectives, and their listing."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ INLINE: dict[str, Any] = {
 
 
 def with_fields(*fields: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The plain file with other fields and keys; None removes a key."""
+    """Return the plain file with other fields and keys; None removes a key."""
     changed = {**PLAIN, "schema_fields": list(fields), "context_template": "", **more}
     return {key: value for key, value in changed.items() if value is not None}
 
@@ -78,7 +78,7 @@ def assert_same_from_wire(perspective: Perspective) -> None:
     assert again.to_wire() | {"warnings": []} == perspective.to_wire() | {"warnings": []}
 
 
-def test_plain_file_is_read_whole() -> None:
+def test_every_value_of_a_plain_file_is_read() -> None:
     perspective = parse(PLAIN, source="mood.json")
     assert (perspective.name, perspective.display_name, perspective.version) == ("mood_notes", "Mood Notes", "1")
     assert (perspective.module, perspective.tags, perspective.priority) == ("core", ("mood",), 20)
@@ -111,7 +111,7 @@ def test_field_with_fields_is_an_object(field: dict[str, Any]) -> None:
     ("word", "valid", "invalid"),
     [("str", "x", 1), ("int", 1, 1.5), ("float", 0.5, "x"), ("bool", True, 1), ("dict", {"any": [1]}, "x")],
 )
-def test_types_of_graphcap(word: str, valid: object, invalid: object) -> None:
+def test_field_types_of_graphcap(word: str, valid: object, invalid: object) -> None:
     for is_list, answer in ((None, valid), (True, [valid])):
         perspective = parse(with_fields({"name": "a", "type": word, "description": "d", "is_list": is_list}))
         assert perspective.validator.validate({"a": answer}).value == {"a": answer}
@@ -133,7 +133,7 @@ ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("oddity", ODD)
-def test_oddities_load_with_a_warning(oddity: str) -> None:
+def test_unusual_files_load_with_a_warning(oddity: str) -> None:
     data, pointers = ODD[oddity]
     perspective = parse(data)
     assert warned(perspective) == pointers
@@ -170,7 +170,7 @@ def test_mistake_is_rejected_with_its_place(change: dict[str, Any], pointer: str
     assert rejected(data, source="x.json") == [pointer]
 
 
-def test_inline_needs_only_a_prompt_and_a_schema() -> None:
+def test_an_inline_perspective_needs_only_a_prompt_and_a_schema() -> None:
     perspective = parse(INLINE)
     assert (perspective.name, perspective.module, perspective.version) == ("inline", "custom", "1")
     assert (perspective.source, perspective.warnings) == ("inline", ())

@@ -73,7 +73,7 @@ def test_a_template_that_repeats_a_long_value_is_cut() -> None:
     assert peak < 20e6
 
 
-def test_a_path_that_leads_to_no_field_is_a_warning() -> None:
+def test_a_path_to_a_missing_field_is_a_warning() -> None:
     item = {"type": "object", "properties": {"label": {"type": "string"}}}
     schema = {"type": "object", "properties": {"objects": {"type": "array", "items": item}, "free": {"type": "object"}}}
     template = "{objects[*].label} {objects[0].lable} {objects.label} {gone.x} {free.anything}"

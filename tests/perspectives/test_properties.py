@@ -1,4 +1,4 @@
-"""Generated schemas validate as jsonschema-rs itself does; nothing that is generated crashes."""
+"""Generated schemas validate as with jsonschema-rs, and invalid ones are rejected without a crash."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def attempt(function: Callable[..., T], *arguments: Any) -> T | None:
-    """Call the function; None when it raises, with problems that a person can read."""
+    """Call the function, and return None if it raises an error with readable problems."""
     try:
         return function(*arguments)
     except (InvalidPerspective, ValidationFailed) as error:

@@ -1,4 +1,4 @@
-"""Which schemas are accepted, how they are normalised, and which are rejected with what."""
+"""Accepted schemas, their normalisation, and the errors of rejected schemas."""
 
 import json
 from collections.abc import Callable
@@ -18,10 +18,6 @@ DEFINED = {"$defs": {"x": {"type": "string", "description": "inner", "maxLength"
 
 def of(node: Any, **more: Any) -> Schema:
     return {"type": "object", "properties": {"a": node}, **more}
-
-
-def normalised(node: Any, **more: Any) -> Any:
-    return compile_schema(of(node, **more)).json_schema["properties"]["a"]
 
 
 def rejected(schema: Any) -> dict[str, str]:
@@ -98,7 +94,7 @@ def test_mistake_is_rejected_with_its_place(node: Any, more: Schema, pointer: st
     assert words in problems[place]
 
 
-def test_all_mistakes_come_at_once_with_their_place_in_the_perspective() -> None:
+def test_all_mistakes_are_reported_with_their_place_in_the_perspective() -> None:
     nodes = {"a": {"type": "text"}, "b": 5, "c": {"pattern": "(", "allOg": []}, "d": {"$ref": "http://x"}}
     with pytest.raises(InvalidPerspective) as caught:
         parse({"prompt": "p", "json_schema": {"type": "object", "properties": nodes}})

@@ -1,4 +1,4 @@
-"""What is accepted as an answer, what is returned, and what is said of an invalid one."""
+"""Validation of answers: accepted values, conversions and errors."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_numbers_written_as_text_are_converted(node: Schema, value: Any, result:
         ({"type": "object", "properties": {"x": STRING}, "required": ["x"]}, {"x": None}),
     ],
 )
-def test_answer_is_not_guessed(node: Schema, value: Any) -> None:
+def test_invalid_values_are_not_converted_by_guessing(node: Schema, value: Any) -> None:
     assert problems_of({"a": value}, required(node))[0][0].startswith("/a")
 
 
@@ -102,7 +102,7 @@ def test_valid_answer_is_returned_as_it_is() -> None:
         ({"dependentRequired": {"b": ["c"]}}, False),
     ],
 )
-def test_undeclared_property_is_dropped_where_nothing_else_decides(more: Schema, dropped: bool) -> None:
+def test_undeclared_property_is_dropped_unless_the_schema_forbids_it(more: Schema, dropped: bool) -> None:
     node = {"type": "object", "properties": {"b": STRING}, **more}
     kept = compile_schema(required({"type": "array", "items": node})).validate({"a": [{"c": 1, "b": "x"}]})
     assert kept.value == {"a": [{"b": "x"} if dropped else {"b": "x", "c": 1}]}

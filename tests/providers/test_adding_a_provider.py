@@ -1,4 +1,4 @@
-"""A new kind is one module and one row of the registry: everything else is derived from its spec."""
+"""Adding a kind takes one module and one row of the registry; the rest is derived from its spec."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -37,10 +37,10 @@ class AcmeClient(BaseClient):
     spec = SPEC
 
     def __init__(self, config: ProviderConfig, pool: Pool) -> None:
-        """A client of a real server keeps both."""
+        """Ignore both arguments, which the client of a real server stores."""
 
     async def complete(self, request: VisionRequest) -> Completion:
-        """Return the one caption that Acme has."""
+        """Return the fixed caption of Acme."""
         return Completion('{"caption": "A boat."}', request.model)
 
     async def _stream(self, request: VisionRequest) -> AsyncGenerator[Delta | Completion]:

@@ -1,4 +1,4 @@
-"""Base URLs as people write them."""
+"""Base URLs in every accepted spelling, and invalid ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The provider that needs no model: every answer is valid, different images differ, and it says what it describes."""
+"""The built-in provider: valid answers that depend on the image, and warnings about its limits."""
 
 import json
 from itertools import combinations
@@ -100,13 +100,13 @@ for _ in range(7):
 )
 async def test_a_field_without_a_known_value_is_named_quickly(schema: Any) -> None:
     inner = {"type": "object", "properties": {"field": schema}, "required": ["field"]}
-    began = thread_time()  # CPU time of this thread: an exponential search would take minutes
+    start = thread_time()  # CPU time of this thread: an exponential search would take minutes
     with pytest.raises(SchemaNotFillable, match="'/outer/field'"):
         await answer({"type": "object", "properties": {"outer": inner}, "required": ["outer"]})
-    assert thread_time() - began < 10
+    assert thread_time() - start < 10
 
 
-async def test_it_says_what_it_describes_and_ignores() -> None:
+async def test_warnings_about_ignored_options_and_images() -> None:
     plain = await CLIENT.complete(request(None))
     assert plain == Completion(SENTENCE, "measurements", warnings=(WARNING,))
     assert "pixels, not content" in WARNING
@@ -114,9 +114,9 @@ async def test_it_says_what_it_describes_and_ignores() -> None:
     ignored = await CLIENT.complete(request(None, temperature=0.7, top_p=0.9, max_tokens=1, seed=3))
     assert len(ignored.warnings) == 4
     assert "does not accept temperature" in ignored.warnings[2]
-    other = await CLIENT.complete(VisionRequest(model="gpt-4o", prompt="", timeout=5))
-    assert other.model == MODEL
-    assert "measurements" in other.warnings[1]
-    assert other.text == "No image was sent."
+    without_image = await CLIENT.complete(VisionRequest(model="gpt-4o", prompt="", timeout=5))
+    assert without_image.model == MODEL
+    assert "measurements" in without_image.warnings[1]
+    assert without_image.text == "No image was sent."
     unmeasured = VisionRequest(model=MODEL, prompt="", timeout=5, image=Image(b"", "image/png", 30, 20))
     assert (await CLIENT.complete(unmeasured)).text == "Image of 30 × 20 pixels."

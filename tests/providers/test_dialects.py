@@ -1,4 +1,4 @@
-"""Each dialect by table, and generated schemas against the rules of the servers."""
+"""Schema dialects: a table per dialect, and generated schemas checked by the rules of the test servers."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ ALSO = "Must also match this JSON Schema: "
 
 
 def words(node: Schema, text: str) -> Schema:
-    """The rule is in the description instead."""
+    """Return the schema with the rule in its description."""
     return {**node, "description": text}
 
 
@@ -132,7 +132,7 @@ ROWS: list[tuple[Callable[[Schema], Schema], Schema, Schema]] = [
 
 
 @pytest.mark.parametrize(("translate", "node", "expected"), ROWS)
-def test_what_a_server_enforces_is_sent_and_the_rest_is_described(
+def test_enforced_keywords_are_sent_and_others_described(
     translate: Callable[[Schema], Schema], node: Schema, expected: Schema
 ) -> None:
     assert inside(translate, node) == (node if expected == SAME else expected)
@@ -165,7 +165,7 @@ def test_openai_strict_makes_optional_properties_nullable_and_required() -> None
 
 
 def test_anthropic_closes_objects_and_keeps_optional_properties() -> None:
-    """Nullable ones count as unions, of which a schema may have 16; of optional properties it may have 24."""
+    """Nullable properties count as unions. A schema may have 16 unions and 24 optional properties."""
     inner = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}
     closed = {**inner, "additionalProperties": False}
     assert inside(dialects.anthropic, inner) == closed
@@ -176,7 +176,7 @@ def test_anthropic_closes_objects_and_keeps_optional_properties() -> None:
 
 
 def test_gemini_keeps_array_bounds_within_a_budget() -> None:
-    """googleapis/python-genai#2170: the sum counts."""
+    """googleapis/python-genai#2170: the sum is limited."""
     tags = {**LIST, "items": TEXT, "maxItems": 50}
     translated = dialects.gemini({"type": "object", "properties": {f"x{n}": tags for n in range(6)}})
     assert sum("maxItems" in node for _, node, _ in nodes(translated)) == 4
@@ -208,7 +208,7 @@ def test_other_pattern_is_described(pattern: str) -> None:
 
 @given(schemas())
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_dialect_of_a_generated_schema_is_sound(schema: Schema) -> None:
+def test_every_dialect_accepts_generated_schemas(schema: Schema) -> None:
     schema = accepted(schema)
     before = deepcopy(schema)
     for translate in DIALECTS:
@@ -283,7 +283,7 @@ def test_strict_answer_is_restored_and_no_other_value_crashes(schema: Schema, va
     json.dumps(dialects.restore(value, schema))
 
 
-def test_the_prompt_names_the_format_and_holds_the_schema() -> None:
+def test_the_prompt_contains_the_format_and_the_schema() -> None:
     text = dialects.prompt(VisionRequest("m", "Look.", 5, schema=RICH)).removeprefix("Look.\n\n")
-    assert "JSON" in text  # OpenAI's json_object mode demands the word
+    assert "JSON" in text  # OpenAI's json_object mode requires the word
     assert json.loads(text[text.index("\n") :]) == RICH

@@ -1,12 +1,12 @@
-"""The Gemini client: what the contract suite does not show of every client."""
+"""The Gemini client: behaviour that is not part of the contract of all clients."""
 
 import pytest
 
 from providers import errors
 from providers.base import Usage
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND, only
-from tests.contract.target import Target, target
+from tests.contract.kinds import KIND_BY_NAME, only
+from tests.contract.target import Target, make_target
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.servers.reply import json_bytes
@@ -17,7 +17,9 @@ pytestmark = only("gemini")
 async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> None:
     options = {"media_resolution": "high", "thinking_budget": 0, "thinking_level": "low"}
     harassment = {"HARM_CATEGORY_HARASSMENT": "BLOCK_ONLY_HIGH"}
-    await target(OF_KIND["gemini"], server, pool, options={"safety_settings": harassment, **options}).complete()
+    await make_target(
+        KIND_BY_NAME["gemini"], server, pool, options={"safety_settings": harassment, **options}
+    ).complete()
     body = server.call.body
     assert body["generationConfig"]["mediaResolution"] == "MEDIA_RESOLUTION_HIGH"
     assert body["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 0, "thinkingLevel": "LOW"}
@@ -34,12 +36,12 @@ async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> No
     ],
 )
 async def test_other_finish_reasons(
-    to: Target, reason: str, expected: type[errors.ProviderError], streamed: bool
+    target: Target, reason: str, expected: type[errors.ProviderError], streamed: bool
 ) -> None:
-    """For CONTINUATION the SDK would make a second call by itself."""
+    """For CONTINUATION, the SDK would send a second call."""
     candidate = {"content": {"parts": [{"text": "A pier"}]}, "finishReason": reason, "continuationToken": "dG9rZW4="}
     body = json_bytes({"candidates": [candidate], "usageMetadata": {"promptTokenCount": 9}})
-    to.server.reply(b.Raw(b"data: " + body + b"\n\n", "text/event-stream") if streamed else b.Raw(body))
-    error = await to.failure(streamed)
+    target.server.reply(b.Raw(b"data: " + body + b"\n\n", "text/event-stream") if streamed else b.Raw(body))
+    error = await target.failure(streamed)
     assert (type(error), error.usage) == (expected, Usage(9))
-    assert len(to.server.calls) == 1
+    assert len(target.server.calls) == 1

@@ -1,4 +1,4 @@
-"""What headers say of a server's limits."""
+"""Rate limit headers and Retry-After."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,27 +9,27 @@ from providers.hints import DEFAULT_RETRY_AFTER, Allowance, RateHints, rate_hint
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("reset_header", "seconds"),
     [
         ("120ms", 0.12),
         ("1m30.5s", 90.5),
         ("1h2m3s", 3723),
         ("12", 12),
-        pytest.param(f"{time.time() - 5:.0f}", 0, id="a time that is over"),
+        pytest.param(f"{time.time() - 5:.0f}", 0, id="time in the past"),
         ("soon", None),
         ("nan", None),
         ("1" * 5000 + "x", None),
     ],
 )
-def test_when_a_limit_is_whole_again(told: str, seconds: float | None) -> None:
+def test_reset_times_of_limits(reset_header: str, seconds: float | None) -> None:
     requests = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "59"}
-    hints = rate_hints({**requests, "x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": told})
+    hints = rate_hints({**requests, "x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": reset_header})
     reset = None if seconds is None else pytest.approx(seconds)
     assert hints == RateHints(Allowance(59), Allowance(9, reset))
 
 
 def test_anthropics_headers() -> None:
-    """Of the limits on tokens the one counts of which the least remains."""
+    """Of several token limits, the one with the fewest remaining tokens applies."""
     reset = (datetime.now(UTC) + timedelta(seconds=30)).isoformat(timespec="seconds").replace("+00:00", "Z")
     limits = {"requests": ("50", "49"), "tokens": ("96000", "9000"), "output-tokens": ("16000", "0")}
     headers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Classification of error responses. The bodies are those of real servers."""
+"""Classification of error responses, with bodies from real servers."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is known about the models of the embedded engine, without any of them."""
+"""The list of known models of the embedded engine."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from providers.base import ProviderConfig
 from providers.pool import Pool
 
 
-def test_every_known_model_has_its_figures() -> None:
+def test_every_known_model_has_complete_data() -> None:
     assert local.SPEC.default_model in local_models.known_models()
     for row in local_models.known_models().values():
         assert row.mmproj is not None

@@ -1,4 +1,4 @@
-"""The client on the openai package: what the contract suite does not show of every client."""
+"""The client on the openai package: behaviour that is not part of the contract of all clients."""
 
 import asyncio
 
@@ -8,27 +8,27 @@ from providers import errors
 from providers.base import Completion
 from providers.hints import Allowance
 from providers.pool import Pool
-from tests.contract.kinds import OF_KIND
-from tests.contract.target import EVERYTHING, Target, target
+from tests.contract.kinds import KIND_BY_NAME
+from tests.contract.target import EVERYTHING, Target, make_target
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.servers.limited import LimitedServer
+from tests.servers.rate_limited import RateLimitedServer
 
 EVENT = b'data: {"choices": [{"delta": {"content": "A boat."}, "finish_reason": "stop"}]}\n\n'
 
 
 @pytest.fixture
-def to(pool: Pool, vllm_server: OpenAIServer) -> Target:
-    return target(OF_KIND["vllm"], vllm_server, pool)
+def target(pool: Pool, vllm_server: OpenAIServer) -> Target:
+    return make_target(KIND_BY_NAME["vllm"], vllm_server, pool)
 
 
 @pytest.mark.parametrize("ending", [b": nothing more\n\n", b"data: {broken\n\n", b'data: {"error": {"code": 500}}\n\n'])
-async def test_a_failure_after_the_finish_reason_is_ignored(to: Target, ending: bytes) -> None:
-    to.server.reply(b.Status(200, {"content-type": "text/event-stream"}, EVENT + ending))
-    assert (await to.ask(True)).text == "A boat."
+async def test_a_failure_after_the_finish_reason_is_ignored(target: Target, ending: bytes) -> None:
+    target.server.reply(b.Status(200, {"content-type": "text/event-stream"}, EVENT + ending))
+    assert (await target.ask(True)).text == "A boat."
 
 
-async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(to: Target, pool: Pool) -> None:
+async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(target: Target, pool: Pool) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT)
@@ -38,7 +38,7 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(to: Ta
 
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         host, port = listening.sockets[0].getsockname()
-        open_ended = target(to.kind, to.server, pool, base_url=f"http://{host}:{port}")
+        open_ended = make_target(target.kind, target.server, pool, base_url=f"http://{host}:{port}")
         assert (await open_ended.ask(True)).text == "A boat."
 
 
@@ -54,20 +54,20 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(to: Ta
     ],
 )
 async def test_an_error_inside_a_200_is_classified(
-    to: Target, event: str, expected: type[errors.ProviderError], streamed: bool
+    target: Target, event: str, expected: type[errors.ProviderError], streamed: bool
 ) -> None:
     body = f"event: ping\n\n: comment\n\ndata: {event}\n\n" if streamed else event
     content_type = "text/event-stream" if streamed else "application/json"
-    to.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
-    assert type(await to.failure(streamed)) is expected
+    target.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
+    assert type(await target.failure(streamed)) is expected
 
 
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:
-    with LimitedServer(2, 3600) as server:
-        to = target(OF_KIND["openai"], server, pool)
-        outcomes: list[Completion | errors.ProviderError] = [await to.ask(streamed, image=None)]
+    with RateLimitedServer(2, 3600) as server:
+        target = make_target(KIND_BY_NAME["openai"], server, pool)
+        outcomes: list[Completion | errors.ProviderError] = [await target.ask(streamed, image=None)]
         server.reply(b.Length())
-        outcomes += [await to.failure(streamed, image=None) for _ in range(2)]
+        outcomes += [await target.failure(streamed, image=None) for _ in range(2)]
     assert [type(outcome) for outcome in outcomes[1:]] == [errors.Truncated, errors.RateLimited]
     allowances = [outcome.rate.requests for outcome in outcomes if outcome.rate]
     assert [allowance.remaining for allowance in allowances if allowance] == [1, 0, 0]
@@ -76,10 +76,10 @@ async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, strea
 
 
 @pytest.mark.parametrize("model", ["gpt-5-mini", "o4-mini"])
-async def test_reasoning_models_take_no_sampling(pool: Pool, streamed: bool, model: str) -> None:
+async def test_reasoning_models_get_no_sampling_parameters(pool: Pool, streamed: bool, model: str) -> None:
     with OpenAIServer() as server:
-        to = target(OF_KIND["openai"], server, pool)
-        completion = await to.ask(streamed, model=model, options=EVERYTHING)
+        target = make_target(KIND_BY_NAME["openai"], server, pool)
+        completion = await target.ask(streamed, model=model, options=EVERYTHING)
         assert server.call.options == {"max_completion_tokens": 256, "seed": 7}
     for name in ("temperature", "top_p", "repetition_penalty"):
         assert any(name in warning for warning in completion.warnings)

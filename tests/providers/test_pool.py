@@ -4,23 +4,25 @@ import httpx2
 import pytest
 
 from providers.pool import KEEPALIVE_SECONDS, Pool
-from tests.servers import OpenAIServer, TrapServer
+from tests.servers import OpenAIServer, RecordingServer
 
 BODY = {"model": "tiny-vision", "messages": [{"role": "user", "content": "hi"}]}
 
 
-async def test_proxies_of_the_environment_are_used(trap: TrapServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", trap.url)
+async def test_proxies_of_the_environment_are_used(
+    recording_server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", recording_server.url)
     pool = Pool()
     assert (await pool.client.get("http://model.example/v1/models")).status_code == 418
-    assert trap.requests[0].target == "http://model.example/v1/models"
+    assert recording_server.requests[0].target == "http://model.example/v1/models"
     await pool.aclose()
 
 
 async def test_a_pool_with_a_transport_uses_no_proxy(
-    trap: TrapServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+    recording_server: RecordingServer, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", trap.url)
+    monkeypatch.setenv("HTTP_PROXY", recording_server.url)
     created: list[float] = []
 
     def transport(keepalive: float) -> httpx2.AsyncBaseTransport:
@@ -30,6 +32,6 @@ async def test_a_pool_with_a_transport_uses_no_proxy(
     pool = Pool(transport)
     for _ in range(2):
         await pool.client.post(f"{vllm_server.url}/chat/completions", json=BODY)
-    assert trap.untouched
+    assert recording_server.not_called
     assert created == [KEEPALIVE_SECONDS]
     await pool.aclose()

@@ -1,4 +1,4 @@
-"""Properties of models, by their names alone."""
+"""Properties of models, derived from their names."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from providers.profiles import profile
 
 
 def test_accepted_formats() -> None:
-    """llama.cpp's servers decode no WebP: ollama/ollama#7388, mealie-recipes/mealie#4097"""
+    """Servers with llama.cpp cannot decode WebP: ollama/ollama#7388, mealie-recipes/mealie#4097"""
     for spec in registry.specs():
         accepted = profile(spec.kind, "any").image.media_types
         assert "image/jpeg" in accepted

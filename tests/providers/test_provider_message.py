@@ -1,4 +1,4 @@
-"""The provider's own words: one line, short, without keys, prompt, addresses or paths."""
+"""Provider messages: one short line without keys, prompts, addresses or paths."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Model servers on loopback that speak the providers' protocols and refuse what the real ones refuse."""
+"""Model servers on loopback that implement the providers' protocols and reject what the real ones reject."""
 
 from tests.servers.anthropic import AnthropicServer
 from tests.servers.base import SENTENCE, WireServer
@@ -6,7 +6,7 @@ from tests.servers.call import Call, Picture
 from tests.servers.gemini import GeminiServer
 from tests.servers.ollama import OllamaServer
 from tests.servers.openai import OpenAIServer
-from tests.servers.trap import TrapServer
+from tests.servers.recording import RecordingServer
 
 __all__ = [
     "SENTENCE",
@@ -16,6 +16,6 @@ __all__ = [
     "OllamaServer",
     "OpenAIServer",
     "Picture",
-    "TrapServer",
+    "RecordingServer",
     "WireServer",
 ]

@@ -1,4 +1,4 @@
-"""A server that speaks Anthropic's Messages API (version 2026-10-21)."""
+"""A server with Anthropic's Messages API (version 2026-10-21)."""
 
 import json
 import re
@@ -15,8 +15,8 @@ KEY = "sk-ant-test-right-key"
 VERSION = "2026-10-21"
 MAX_SIDE = 8000
 USAGE = {"input_tokens": 56, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 64, "output_tokens": 30}
-USAGES: dict[str, dict[str, int] | None] = {"told": USAGE, "absent": None}
-# temperature, top_p and top_k are gone in this version: codersera.com and the SDK's own types
+USAGES: dict[str, dict[str, int] | None] = {"present": USAGE, "absent": None}
+# This version has no temperature, top_p and top_k: codersera.com and the SDK's own types
 FIELDS = words(
     """cache_control container diagnostics inference_geo max_tokens messages metadata model output_config service_tier
     speed stop_sequences stream system thinking tool_choice tools"""
@@ -40,7 +40,7 @@ Blocks = list[dict[str, Any]]
 
 
 class AnthropicServer(WireServer):
-    """Demands a bearer token and `anthropic-version`."""
+    """Require a bearer token and `anthropic-version`."""
 
     base_path = "/v1"
 
@@ -168,7 +168,7 @@ class AnthropicServer(WireServer):
             return self.message(call, [*blocks, used], "tool_use", answer)
         return self.message(call, [*blocks, {"type": "text", "text": text}], "end_turn", answer)
 
-    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
+    def special(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
             case b.Refusal(text=text):
                 return self.message(call, [{"type": "text", "text": text}], "refusal")
@@ -221,20 +221,20 @@ class AnthropicServer(WireServer):
             "message": {**start, **({"usage": {**usage, "output_tokens": 1}} if usage and any(usage.values()) else {})},
         }
         for index, block in enumerate(blocks):
-            empty, deltas = opened(block, answer.pieces)
+            empty, deltas = split_block(block, answer.pieces)
             yield {"type": "content_block_start", "index": index, "content_block": empty}
             for delta in deltas:
                 yield {"type": "content_block_delta", "index": index, "delta": delta}
             if reason:
                 yield {"type": "content_block_stop", "index": index}
         if reason:
-            told = {"usage": {"output_tokens": usage["output_tokens"]}} if usage else {}
-            yield {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, **told}
+            counts = {"usage": {"output_tokens": usage["output_tokens"]}} if usage else {}
+            yield {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, **counts}
             yield {"type": "message_stop"}
 
 
-def opened(block: dict[str, Any], count: int) -> tuple[dict[str, Any], Blocks]:
-    """A block as it begins, and its deltas."""
+def split_block(block: dict[str, Any], count: int) -> tuple[dict[str, Any], Blocks]:
+    """Return the empty block that starts a content block, and its deltas."""
     match block["type"]:
         case "thinking":
             deltas = [
@@ -251,6 +251,6 @@ def opened(block: dict[str, Any], count: int) -> tuple[dict[str, Any], Blocks]:
 
 
 def event_stream(events: Iterable[dict[str, Any]]) -> Reply:
-    """Server-sent events with names."""
+    """Return server-sent events with names."""
     chunks = (f"event: {event['type']}\n".encode() + b"data: " + json_bytes(event) + b"\n\n" for event in events)
     return Reply(list(chunks), 200, "text/event-stream", streamed=True)

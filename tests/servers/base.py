@@ -1,4 +1,4 @@
-"""A model server on loopback that follows a script. Protocols say how to read a call and write an answer."""
+"""A scripted model server on loopback. Subclasses implement the parsing and writing of one protocol."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.servers.call import Call, RefusedError
 from tests.servers.connection import Connection, Request
 from tests.servers.instances import instance, schema_in
 from tests.servers.listener import Listener
-from tests.servers.reply import MARK, Reply, compressed, disordered, grown, json_reply, marked
+from tests.servers.reply import MARK, Reply, compressed, grown, json_reply, marked, reorder_events
 
 SENTENCE = "A picture of a harbour at dusk."
 HANG_GUARD = 60.0
@@ -23,11 +23,12 @@ MODES = frozenset({"json_schema", "json_object", "text"})
 
 
 class WireServer(Listener):
-    """Start it with `with`. It answers every call with the next scripted behaviour, else with `default`.
+    """Answer every call with the next scripted behaviour, or with `default` when the script is empty.
 
-    `key`: demanded of every request; "" takes keyless ones. `models`: what it serves. `modes`: the output
-    modes it takes, others are a 400. `calls`: the POSTs that came, refused ones included; `requests`:
-    everything, unread. `closed`: set once a client hung up before its reply was whole; `hang_ups`: how often.
+    The server runs inside its `with` block. `key`: required in every request; "" accepts requests without a key.
+    `models`: the names that it serves. `modes`: the supported output modes; others get a 400. `calls`: the POST
+    requests received, including rejected ones. `requests`: every request, unparsed. `closed`: set when a client has
+    disconnected before the end of its response; `hang_ups`: the number of these disconnects.
     """
 
     base_path = ""
@@ -57,61 +58,61 @@ class WireServer(Listener):
 
     @property
     def url(self) -> str:
-        """The base URL as this protocol's users write it."""
+        """Return the base URL as users of this protocol write it."""
         return self.origin + self.base_path
 
     @property
     def bytes_sent(self) -> int:
-        """How much clients let it send."""
+        """Return the number of bytes sent on all connections."""
         return sum(connection.sent for connection in self._connections)
 
     @property
     def call(self) -> Call:
-        """The one call that came."""
+        """Return the only call received; fail if there were none or several."""
         assert len(self.calls) == 1, f"{len(self.calls)} calls came"
         return self.calls[0]
 
     def reply(self, *behaviours: b.Behaviour) -> None:
-        """Queue what the next calls get, one each."""
+        """Queue behaviours for the next calls, one per call."""
         self.script.extend(behaviours)
 
     def reply_to_listing(self, *behaviours: b.Behaviour) -> None:
-        """Queue what the next requests for the list of models get."""
+        """Queue behaviours for the next requests for the list of models."""
         self.listing_script.extend(behaviours)
 
     def release(self) -> None:
-        """Let every Hold answer."""
+        """Answer the calls that `Hold` delays."""
         self.call_soon(self._released)
 
     def wait_for_calls(self, count: int, timeout: float = HANG_GUARD) -> None:
-        """Block until so many calls came. From async code: in a thread."""
+        """Block until `count` calls were received. Call it from async code in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.calls) >= count, timeout), f"{len(self.calls)} calls came"
 
     def wait_for_hang_ups(self, count: int = 1, timeout: float = HANG_GUARD) -> None:
-        """Block until so many clients hung up before their reply was whole. From async code: in a thread."""
+        """Block until `count` clients disconnected before their response ended. Call it from async code in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.hang_ups >= count, timeout), f"{self.hang_ups} hung up"
 
-    # What a protocol says.
+    # Implemented by each protocol.
 
     @abstractmethod
     def read(self, call: Call) -> Reply | None:
-        """Read a call into its fields. A Reply answers it at once, None leaves it to the script."""
+        """Parse a call into its fields. Return a Reply to send, or None to use the script."""
 
     @abstractmethod
     def error(self, refused: RefusedError, call: Call | None = None) -> Reply:
-        """An error in the protocol's own shape; `facts` name what it is about."""
+        """Return an error in the format of the protocol; `refused.facts` contain the details."""
 
     @abstractmethod
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
-        """A whole answer, streamed when the call asks for it."""
+        """Return a complete answer, streamed if the call requests a stream."""
 
     @abstractmethod
-    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
-        """What protocols have in their own way: refusals, blocks, truncation, errors inside a 200."""
+    def special(self, call: Call, behaviour: b.Behaviour) -> Reply:
+        """Return the response of a behaviour that differs between protocols, such as a refusal or a truncation."""
 
-    # What every protocol does alike.
+    # Shared by all protocols.
 
     def default_text(self, call: Call) -> str:
         schema = call.schema if isinstance(call.schema, dict) else schema_in(call.texts)
@@ -123,7 +124,7 @@ class WireServer(Listener):
         return content if isinstance(content, str) else json.dumps(content)
 
     def render(self, call: Call, behaviour: b.Behaviour) -> Reply:
-        """The reply of a behaviour that is a whole HTTP reply."""
+        """Return the HTTP response of a behaviour."""
         match behaviour:
             case b.Answer():
                 return self.answer(call, self.text_of(call, behaviour.content), behaviour)
@@ -132,8 +133,8 @@ class WireServer(Listener):
             case b.Status(code, headers, _, retry_after, message):
                 return self.error(RefusedError(code, message, retry_after=retry_after, headers=headers), call)
             case b.Echo():
-                echoes = {"headers": call.headers, "prompt": call.prompt, "body": call.raw.decode()}
-                return self.error(RefusedError(behaviour.code, f"cannot serve {echoes[behaviour.part]}"), call)
+                parts = {"headers": call.headers, "prompt": call.prompt, "body": call.raw.decode()}
+                return self.error(RefusedError(behaviour.code, f"cannot serve {parts[behaviour.part]}"), call)
             case b.RejectSchema():
                 return self.error(RefusedError(400, "The schema is not supported.", schema=True), call)
             case b.TooLong():
@@ -147,7 +148,7 @@ class WireServer(Listener):
             case b.Compressed():
                 return compressed(self.say(call, MARK), behaviour.bytes)
             case b.Events(how=how):
-                return disordered(self.render(call, behaviour.of), how)
+                return reorder_events(self.render(call, behaviour.of), how)
             case b.Redirect():
                 return json_reply({}, 307, {"location": behaviour.url})
             case b.NotJson():
@@ -155,7 +156,7 @@ class WireServer(Listener):
             case b.Raw():
                 return Reply([behaviour.body], content_type=behaviour.content_type)
             case _:
-                return self.odd(call, behaviour)
+                return self.special(call, behaviour)
 
     def say(self, call: Call, text: str) -> Reply:
         return self.answer(call, text, b.Answer(text, pieces=1 if MARK in text else 5))
@@ -165,7 +166,7 @@ class WireServer(Listener):
             raise RefusedError(400, f"This server does not support the output format {call.mode}.", schema=True)
 
     async def serve(self, connection: Connection, request: Request) -> None:
-        """Read a request, record it, answer it."""
+        """Parse a request, record it and answer it."""
         self.requests.append(request)
         call = Call(request.method, request.target, request.headers, request.body)
         try:
@@ -240,7 +241,7 @@ class WireServer(Listener):
 
 
 def take_until_text(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks of a stream up to the first that holds text."""
+    """Yield the chunks of a stream up to the first that contains text."""
     for chunk in chunks:
         yield chunk
         if re.search(rb'"(content|text)": "[^"]', chunk):

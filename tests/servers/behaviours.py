@@ -1,4 +1,4 @@
-"""What a scripted server does with its next call: one small value each, the same for every protocol."""
+"""The behaviours of a scripted server: how it answers its next call, independent of the protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,68 +11,68 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Answer(Behaviour):
-    """A whole answer. Without `content`: a minimal instance of the schema that came, else a plain sentence.
+    """Return a complete answer. Default: a minimal instance of the requested schema, or a plain sentence.
 
-    `content`: text, or an object that is sent as JSON. `pieces`: how many deltas when streamed. `thinking`:
-    what a reasoning model says beside its answer. `model`: who claims to answer (default: as asked). `usage`:
-    whether the tokens are told.
+    `content`: text, or an object that is sent as JSON. `pieces`: number of deltas in a stream. `thinking`:
+    reasoning text that accompanies the answer. `model`: model name in the response (default: the requested one).
+    `usage`: whether the response contains token counts.
     """
 
     content: Any = None
     pieces: int = 5
     thinking: str = ""
     model: str = ""
-    usage: Literal["told", "absent"] = "told"
+    usage: Literal["present", "absent"] = "present"
 
 
 @dataclass(frozen=True)
 class InvalidJson(Answer):
-    """An answer that is no JSON, although a schema was asked for."""
+    """Return an answer that is not valid JSON, although a schema was requested."""
 
     content: Any = '{"caption": "a cat on a '
 
 
 @dataclass(frozen=True)
 class WrongSchema(Answer):
-    """Well-formed JSON that fits no sensible schema."""
+    """Return valid JSON that fails schema validation."""
 
     content: Any = field(default_factory=lambda: {"unexpected": True})
 
 
 @dataclass(frozen=True)
 class Refusal(Behaviour):
-    """The model declines: in `refusal` where the protocol has it, else in plain words."""
+    """Refuse: in the field `refusal` if the protocol has one, otherwise as plain text."""
 
     text: str = "I'm sorry, I can't help with that picture."
 
 
 @dataclass(frozen=True)
 class SafetyBlock(Behaviour):
-    """A safety system stops the prompt, or the answer after some of it was written."""
+    """Block the prompt with a safety system, or block the answer after part of it was sent."""
 
     where: Literal["prompt", "answer"] = "prompt"
 
 
 @dataclass(frozen=True)
 class Length(Behaviour):
-    """The answer ends at the token limit."""
+    """Stop the answer at the token limit."""
 
     text: str = '{"caption": "a very long'
 
 
 @dataclass(frozen=True)
 class EmptyChoices(Behaviour):
-    """A 200 without any answer in it."""
+    """Return a 200 without an answer."""
 
 
 @dataclass(frozen=True)
 class ToolCall(Behaviour):
-    """A call of a tool nobody offered, in place of text."""
+    """Return a call of a tool that the request does not declare, instead of text."""
 
 
 @dataclass(frozen=True)
 class ErrorInStream(Behaviour):
-    """An error object inside a 200: after `text` when streamed, as the body when not. `code`: where one is told."""
+    """Return an error object in a 200: after `text` in a stream, otherwise as the body. `code`: its error code."""
 
     message: str = "The model runner has stopped."
     text: str = "A pic"
@@ -81,14 +81,14 @@ class ErrorInStream(Behaviour):
 
 @dataclass(frozen=True)
 class Unfinished(Behaviour):
-    """A stream that ends cleanly after `text`, without a stop reason and without the end mark."""
+    """End a stream cleanly after `text`, without a stop reason and without the end marker."""
 
     text: str = "A pic"
 
 
 @dataclass(frozen=True)
 class Events(Behaviour):
-    """The reply `of`, its events told oddly when streamed: proxies repeat, reorder and pad them."""
+    """Return the response `of`; in a stream, repeat, omit or pad events, as proxies do."""
 
     how: Literal["without end mark", "end mark twice", "with blanks", "the last again"]
     of: Any = field(default_factory=Answer)
@@ -96,9 +96,9 @@ class Events(Behaviour):
 
 @dataclass(frozen=True)
 class Status(Behaviour):
-    """An HTTP error in the protocol's own shape, unless `body` says otherwise.
+    """Return an HTTP error in the format of the protocol, or with `body`.
 
-    `retry_after`: seconds to wait, told in the protocol's own way (header, or RetryInfo in the body).
+    `retry_after`: seconds to wait, sent as the protocol defines it (header, or RetryInfo in the body).
     """
 
     code: int
@@ -110,7 +110,7 @@ class Status(Behaviour):
 
 @dataclass(frozen=True)
 class Echo(Behaviour):
-    """An HTTP error whose message repeats a part of the request; the body holds the image."""
+    """Return an HTTP error whose message repeats a part of the request; the body contains the image."""
 
     part: Literal["headers", "prompt", "body"]
     code: int = 500
@@ -118,17 +118,17 @@ class Echo(Behaviour):
 
 @dataclass(frozen=True)
 class RejectSchema(Behaviour):
-    """A 400 that blames the schema."""
+    """Reject the schema with a 400."""
 
 
 @dataclass(frozen=True)
 class TooLong(Behaviour):
-    """The refusal of a prompt that does not fit the context."""
+    """Reject a prompt that exceeds the context length."""
 
 
 @dataclass(frozen=True)
 class NoCredit(Behaviour):
-    """The account behind the key is out of credit, told as the provider tells it."""
+    """Return the provider's error for an account without credit."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,14 @@ class Hang(Behaviour):
 
 @dataclass(frozen=True)
 class Hold(Behaviour):
-    """Answer only once `server.release()` was called."""
+    """Answer after `server.release()` is called."""
 
     then: Any = field(default_factory=Answer)
 
 
 @dataclass(frozen=True)
 class Drip(Behaviour):
-    """The reply `of` in pieces of `size` bytes, `interval` seconds apart."""
+    """Send the response `of` in pieces of `size` bytes, `interval` seconds apart."""
 
     interval: float = 0.02
     size: int = 1
@@ -157,7 +157,7 @@ class Drip(Behaviour):
 
 @dataclass(frozen=True)
 class Cut(Behaviour):
-    """The reply's body breaks off after so many bytes (default: half of it) and the connection is closed."""
+    """Close the connection after `after_bytes` of the body (default: half of it)."""
 
     after_bytes: int | None = None
     of: Any = field(default_factory=Answer)
@@ -165,40 +165,40 @@ class Cut(Behaviour):
 
 @dataclass(frozen=True)
 class Reset(Behaviour):
-    """The connection is reset (RST) instead of answered."""
+    """Reset the connection (RST) instead of answering."""
 
 
 @dataclass(frozen=True)
 class InvalidUtf8(Behaviour):
-    """An answer with bytes in it that are not UTF-8, or that escape what UTF-8 cannot hold."""
+    """Return an answer with bytes that are not valid UTF-8, or with an escaped surrogate."""
 
     raw: bytes = b"\xe9\xff"
 
 
 @dataclass(frozen=True)
 class Huge(Behaviour):
-    """An answer of so many bytes in one event, made while it is sent."""
+    """Return an answer of `bytes` bytes in one event, generated while it is sent."""
 
     bytes: int = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Compressed(Behaviour):
-    """A compressed answer although none was asked for: a few kilobytes that unpack to `bytes`."""
+    """Return a compressed answer that the client did not request: a few kilobytes that decompress to `bytes` bytes."""
 
     bytes: int = 20 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Redirect(Behaviour):
-    """A 307 to another address."""
+    """Redirect to `url` with a 307."""
 
     url: str
 
 
 @dataclass(frozen=True)
 class Raw(Behaviour):
-    """A 200 with exactly this body."""
+    """Return a 200 with exactly this body."""
 
     body: bytes
     content_type: str = "application/json"
@@ -206,6 +206,6 @@ class Raw(Behaviour):
 
 @dataclass(frozen=True)
 class NotJson(Behaviour):
-    """A page for people instead of an answer, as a proxy or a captive portal sends it."""
+    """Return an HTML page instead of an answer, as a proxy or captive portal does."""
 
     html: str = "<html><body><h1>Welcome to nginx!</h1></body></html>"

@@ -1,4 +1,4 @@
-"""One recorded call: what reached the server, read as its protocol reads it."""
+"""A recorded call: the request that a server received, parsed by its protocol."""
 
 import binascii
 import io
@@ -15,7 +15,7 @@ REPLACEMENT = "sha256:"
 
 
 class RefusedError(Exception):
-    """The server does not take this request; the protocol writes `status` and `message` in its own shape."""
+    """Raised when the server rejects a request; the protocol formats `status` and `message`."""
 
     def __init__(self, status: int, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -25,14 +25,14 @@ class RefusedError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those of the script, with `retry-after`."""
+        """Return the scripted headers, with `retry-after`."""
         wait = self.facts.get("retry_after")
         return {**self.facts.get("headers", {}), **({} if wait is None else {"retry-after": f"{wait:g}"})}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that opened: its bytes as they came, what they are, and what the client said they are."""
+    """A decoded image: the received bytes, their format and size, and the media type that the client declared."""
 
     data: bytes = field(repr=False)
     format: str
@@ -46,9 +46,9 @@ class Picture:
 
 @dataclass
 class Call:
-    """What a client sent; each field is what stood where the protocol wants it.
+    """A client's request; each field has the value from the place that the protocol defines for it.
 
-    `parts`: the kinds of the first user message's parts in order. `turns`: role and text of what follows it.
+    `parts`: the types of the parts of the first user message, in order. `turns`: role and text of later messages.
     """
 
     method: str
@@ -90,29 +90,29 @@ class Call:
         return self.body
 
     def add_image(self, encoded: str, media_type: str = "", refused: frozenset[str] = frozenset()) -> None:
-        """Decode a picture, in either base64 alphabet; refuse what does not open or is not what it claims."""
-        picture = opened(encoded, media_type)
+        """Decode an image in either base64 alphabet; reject an unreadable one or a wrong media type."""
+        picture = decode_picture(encoded, media_type)
         if picture.format in refused:
             raise RefusedError(400, "Failed to load image or audio file", image=True)
         self.images.append(picture)
         self.image = self.image or picture
 
 
-def opened(encoded: str, media_type: str) -> Picture:
+def decode_picture(encoded: str, media_type: str) -> Picture:
     try:
         data = b64decode(encoded.translate(str.maketrans("-_", "+/")), validate=True)
         with Pillow.open(io.BytesIO(data)) as picture:
             picture.load()
-            found, size = picture.format or "", picture.size
+            file_format, size = picture.format or "", picture.size
     except (binascii.Error, OSError, ValueError, SyntaxError) as error:
         raise RefusedError(400, "The image could not be read.", image=True) from error
-    if media_type and Pillow.MIME.get(found) != media_type:
-        raise RefusedError(400, f"The image is declared as {media_type} and is not.", image=True)
-    return Picture(data, found, size, media_type)
+    if media_type and Pillow.MIME.get(file_format) != media_type:
+        raise RefusedError(400, f"The image is declared as {media_type}, but is not.", image=True)
+    return Picture(data, file_format, size, media_type)
 
 
 def without_images(body: Any, pictures: list[Picture]) -> Any:
-    """The body with every picture's base64 replaced by its SHA-256: what a golden file can hold."""
+    """Return the body with the base64 of every image replaced by its SHA-256, for golden files."""
     known = {b64encode(picture.data).decode(): REPLACEMENT + picture.sha256 for picture in pictures}
 
     def walk(node: Any) -> Any:
@@ -130,5 +130,5 @@ def without_images(body: Any, pictures: list[Picture]) -> Any:
 
 
 def words(text: str) -> frozenset[str]:
-    """A set of names, written as people read them."""
+    """Split a text at white space into a set of names."""
     return frozenset(text.split())

@@ -1,4 +1,4 @@
-"""One connection of a wire server: requests read with h11, replies written byte by byte."""
+"""One connection of a wire server: requests are parsed with h11, responses written in pieces."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ _BODILESS = (204, 304)
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came, whole."""
+    """A complete request, unparsed."""
 
     method: str
     target: str
@@ -24,12 +24,12 @@ class Request:
     body: bytes
 
 
-class GoneError(Exception):
-    """This connection is over."""
+class ConnectionEndedError(Exception):
+    """Raised when the connection has ended."""
 
 
 class Connection:
-    """Reads one request after the other, watching for the client to hang up meanwhile."""
+    """Read requests one after the other, and notice when the client disconnects during a response."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -38,11 +38,11 @@ class Connection:
         self.wire = h11.Connection(h11.SERVER, max_incomplete_event_size=1024 * 1024)
 
     async def run(self, serve: Callable[[Request], Awaitable[None]], on_hang_up: Callable[[], None]) -> None:
-        """Serve until the client leaves; `on_hang_up` if it left before its reply was whole."""
+        """Serve until the client disconnects. Call `on_hang_up` if the response was incomplete by then."""
         try:
             while request := await self.request():
                 await self.watched(serve(request), on_hang_up)
-        except (GoneError, ConnectionError, h11.RemoteProtocolError):
+        except (ConnectionEndedError, ConnectionError, h11.RemoteProtocolError):
             pass
         finally:
             self.writer.close()
@@ -73,7 +73,7 @@ class Connection:
             await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
                 on_hang_up()
-                raise GoneError
+                raise ConnectionEndedError
             if isinstance(serving.exception(), ConnectionError):
                 on_hang_up()
             serving.result()
@@ -84,7 +84,7 @@ class Connection:
             await asyncio.gather(serving, watching, return_exceptions=True)
 
     async def hang_up(self) -> None:
-        """Return once the client closed its side; what it sends meanwhile is kept."""
+        """Return when the client has closed its side; keep the bytes that it sends before that."""
         try:
             while data := await self.reader.read(64 * 1024):
                 self.wire.receive_data(data)
@@ -92,7 +92,7 @@ class Connection:
             return
 
     async def send(self, reply: Reply) -> None:
-        """The whole reply, well-formed: with a status that has no body, without it."""
+        """Send a complete, well-formed response; omit the body for a status that has none."""
         body = b"" if reply.status in _BODILESS else None if reply.streamed else reply.body
         await self.head(reply, None if body is None else len(body))
         for chunk in reply.chunks if body is None else [body] if body else []:
@@ -118,13 +118,13 @@ class Connection:
         await self.writer.drain()
 
     async def cut(self) -> None:
-        """Close in the middle of a reply."""
+        """Close the connection before the end of the response."""
         await self.writer.drain()
-        raise GoneError
+        raise ConnectionEndedError
 
     def reset(self) -> None:
-        """Close with RST."""
+        """Close the connection with RST."""
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
-        raise GoneError
+        raise ConnectionEndedError

@@ -1,4 +1,4 @@
-"""A server that speaks the Gemini API (v1beta)."""
+"""A server with the Gemini API (v1beta)."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ USAGE = {
     "cachedContentTokenCount": 64,
     "totalTokenCount": 150,
 }
-UNDERWAY = {"candidatesTokenCount": 1, "totalTokenCount": 121}  # each event counts all that came so far
-USAGES: dict[str, dict[str, int]] = {"told": USAGE, "absent": {}}
+UNDERWAY = {"candidatesTokenCount": 1, "totalTokenCount": 121}  # the counts of each event are cumulative
+USAGES: dict[str, dict[str, int]] = {"present": USAGE, "absent": {}}
 FIELDS = words("contents systemInstruction generationConfig safetySettings tools toolConfig cachedContent")
 CONFIG_FIELDS = words(
     """candidateCount frequencyPenalty maxOutputTokens mediaResolution presencePenalty responseJsonSchema
@@ -37,7 +37,7 @@ KEY = "AIza-test-right-key"
 
 
 class GeminiServer(WireServer):
-    """Demands `x-goog-api-key`."""
+    """Require `x-goog-api-key`."""
 
     def __init__(self, *, key: str = KEY, models: tuple[str, ...] = ("gemini-2.5-flash",), **rest: Any) -> None:
         super().__init__(key=key, models=models, **rest)
@@ -54,17 +54,17 @@ class GeminiServer(WireServer):
         call.model = name
         call.stream = verb == "streamGenerateContent"
         if call.stream and call.query.get("alt") != "sse":
-            raise RefusedError(400, "This server streams server-sent events alone.")
+            raise RefusedError(400, "This server only streams server-sent events.")
         self.read_content(call)
         return None
 
     def check_key(self, call: Call) -> None:
-        given = call.headers.get("x-goog-api-key", "")
+        key = call.headers.get("x-goog-api-key", "")
         if "key" in call.query:
-            raise RefusedError(400, "A key in the address ends in logs.")
-        if self.key and not given:
+            raise RefusedError(400, "The key must not be in the URL, which is logged.")
+        if self.key and not key:
             raise RefusedError(403, "Method doesn't allow unregistered callers (callers without established identity).")
-        if self.key and given != self.key:
+        if self.key and key != self.key:
             raise RefusedError(400, "API key not valid. Please pass a valid API key.", reason="API_KEY_INVALID")
 
     def listing(self, name: str) -> Reply:
@@ -96,8 +96,8 @@ class GeminiServer(WireServer):
         call.options |= {k: body[k] for k in ("safetySettings",) if k in body}
         self.read_format(call, config)
 
-    def check_fields(self, given: dict[str, Any], known: frozenset[str]) -> None:
-        for name in given.keys() - known:
+    def check_fields(self, fields: dict[str, Any], known: frozenset[str]) -> None:
+        for name in fields.keys() - known:
             raise RefusedError(400, f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
 
     def read_messages(self, call: Call, contents: list[dict[str, Any]]) -> None:
@@ -108,7 +108,7 @@ class GeminiServer(WireServer):
                 if not index:
                     self.read_part(call, part)
                 elif part.keys() - {"text"}:
-                    raise RefusedError(400, "An image stands after the first message.")
+                    raise RefusedError(400, "An image follows the first message.")
                 else:
                     call.turns.append((content["role"], part["text"]))
 
@@ -122,7 +122,7 @@ class GeminiServer(WireServer):
 
     def read_format(self, call: Call, config: dict[str, Any]) -> None:
         if "responseSchema" in config:
-            raise RefusedError(400, "The legacy responseSchema is not what a client should send.")
+            raise RefusedError(400, "responseSchema is obsolete; send responseJsonSchema.")
         schema = config.get("responseJsonSchema")
         as_json = config.get("responseMimeType") == "application/json"
         call.mode = "json_schema" if schema is not None else "json_object" if as_json else "text"
@@ -151,13 +151,13 @@ class GeminiServer(WireServer):
         return json_reply({"error": body}, status, facts.get("headers"))
 
     def details(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        details: list[dict[str, Any]] = []
         if facts.get("reason"):
-            found.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": facts["reason"]})
+            details.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": facts["reason"]})
         if facts.get("retry_after") is not None:  # letterstory/lettertrace#34, fastrepl/anarlog#7306
             delay = f"{facts['retry_after']:g}s"
-            found.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
-        return found
+            details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
+        return details
 
     def answer(self, call: Call, text: str, answer: b.Answer) -> Reply:
         thoughts = [{"text": answer.thinking, "thought": True}] if answer.thinking else []
@@ -166,7 +166,7 @@ class GeminiServer(WireServer):
         parts = [[part] for part in thoughts] + [[{"text": piece}] for piece in pieces(text, answer.pieces)]
         return self.finished(call, parts, "STOP", answer.model, answer.usage)
 
-    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
+    def special(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
             case b.Refusal(text=text):
                 return self.say(call, text)
@@ -188,20 +188,20 @@ class GeminiServer(WireServer):
         raise NotImplementedError(behaviour)
 
     def finished(
-        self, call: Call, parts: list[list[dict[str, Any]]], reason: str, model: str = "", usage: str = "told"
+        self, call: Call, parts: list[list[dict[str, Any]]], reason: str, model: str = "", usage: str = "present"
     ) -> Reply:
         *before, last = parts
         bodies = [self.body(call, some, model=model, usage=usage) for some in before]
         return self.bodies(call, [*bodies, self.body(call, last, reason, model, usage)])
 
     def body(
-        self, call: Call, parts: list[dict[str, Any]], reason: str = "", model: str = "", usage: str = "told"
+        self, call: Call, parts: list[dict[str, Any]], reason: str = "", model: str = "", usage: str = "present"
     ) -> dict[str, Any]:
         ended = {"finishReason": reason} if reason else {}
         candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **ended}
-        underway = UNDERWAY if usage == "told" and not reason else {}
-        told = {} if usage == "absent" else {"usageMetadata": {**USAGES[usage], **underway}}
-        return {"candidates": [candidate], "modelVersion": model or call.model, "responseId": "r1", **told}
+        underway = UNDERWAY if usage == "present" and not reason else {}
+        counts = {} if usage == "absent" else {"usageMetadata": {**USAGES[usage], **underway}}
+        return {"candidates": [candidate], "modelVersion": model or call.model, "responseId": "r1", **counts}
 
     def bodies(self, call: Call, bodies: list[dict[str, Any]]) -> Reply:
         if not call.stream:

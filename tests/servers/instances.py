@@ -1,4 +1,4 @@
-"""The smallest answer that fits a JSON Schema: what a server with constrained decoding would say."""
+"""Minimal instances of a JSON Schema, as a server with constrained decoding would generate them."""
 
 import json
 import re
@@ -17,7 +17,7 @@ DATES = {
 
 
 def instance(schema: Any, name: str = "text") -> Any:
-    """A value that fits `schema`; the first branch, the first word of an enum, the least of everything."""
+    """Return a valid instance: the first branch, the first enum value, the smallest number and length."""
     if not isinstance(schema, dict):
         return name
     if "const" in schema:
@@ -32,7 +32,7 @@ def instance(schema: Any, name: str = "text") -> Any:
 
 def of_type(schema: dict[str, Any], name: str) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = next((one for one in kind if one != "null"), "null") if isinstance(kind, list) else kind
+    kind = next((name for name in kind if name != "null"), "null") if isinstance(kind, list) else kind
     match kind:
         case "object":
             required = schema.get("required", [])
@@ -57,9 +57,10 @@ def string(schema: dict[str, Any], name: str) -> str:
 def number(schema: dict[str, Any], kind: str) -> float | int:
     step = schema.get("multipleOf", 1 if kind == "integer" else 0.5)
     least = schema.get("minimum")
-    told = re.search(r"Greater than (\d+)\.", schema.get("description", ""))  # a bound that was moved to the words
-    if told is not None:
-        least = int(told[1]) + step
+    # An exclusive bound that was moved to the description.
+    exclusive = re.search(r"Greater than (\d+)\.", schema.get("description", ""))
+    if exclusive is not None:
+        least = int(exclusive[1]) + step
     if least is None and "exclusiveMinimum" in schema:
         least = schema["exclusiveMinimum"] + step
     if least is None:
@@ -68,16 +69,16 @@ def number(schema: dict[str, Any], kind: str) -> float | int:
 
 
 def schema_in(texts: list[str]) -> Any:
-    """The first JSON Schema written into a prompt, as the lower rungs of the ladder write it."""
+    """Return the first JSON Schema in a prompt, or None: output modes without a schema parameter put it there."""
     decoder = json.JSONDecoder()
     for text in texts:
         at = text.find("{")
         while at >= 0:
             try:
-                found, _ = decoder.raw_decode(text, at)
+                value, _ = decoder.raw_decode(text, at)
             except ValueError:
-                found = None
-            if isinstance(found, dict) and isinstance(found.get("properties"), dict):
-                return found
+                value = None
+            if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+                return value
             at = text.find("{", at + 1)
     return None

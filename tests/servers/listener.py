@@ -1,4 +1,4 @@
-"""A listening socket on loopback with a loop and a thread of its own, for as long as its `with` lasts."""
+"""A server on loopback with its own event loop and thread, which runs inside its `with` block."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Listener(ABC):
-    """Accepts connections until the `with` ends, then raises what went wrong in the server itself."""
+    """Accept connections until the `with` block ends, then raise the first error of the server itself."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
@@ -29,10 +29,10 @@ class Listener(ABC):
 
     @abstractmethod
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it ends."""
 
     def call_soon(self, event: asyncio.Event) -> None:
-        """Set an event of the server's loop from any thread."""
+        """Set an event of the server's event loop from any thread."""
         self._loop.call_soon_threadsafe(event.set)
 
     def __enter__(self) -> Self:
@@ -59,8 +59,8 @@ class Listener(ABC):
         self.port = listening.sockets[0].getsockname()[1]
         self._started.set()
         await self._stopping.wait()
-        # Closing at once would leak a connection accepted just now: asyncio makes its transport a turn later, and
-        # for a closed server it fails half-way (measured with Python 3.11). So accept no more, take a few turns.
+        # Stop accepting, and run the loop a few times before closing. asyncio creates the transport of an accepted
+        # connection one iteration later; for a closed server this fails and leaks it (measured with Python 3.11).
         loop.remove_reader(listening.sockets[0].fileno())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -84,14 +84,14 @@ class Listener(ABC):
             (fault,) = await asyncio.gather(self.accept(reader, writer), return_exceptions=True)
             self.faults += [fault] if fault is not None else []
         except asyncio.CancelledError:
-            pass  # the server stops; Python 3.11's streams log a cancelled task as an error
+            pass  # the server stops; the streams of Python 3.11 log a cancelled task as an error
         finally:
             self._tasks.discard(task)
             writer.close()
 
 
 class Protocol(asyncio.StreamReaderProtocol):
-    """Keeps hold of a connection that came so late that its task never starts, so that it is closed too."""
+    """Register every connection, so that one accepted too late to start its task is closed as well."""
 
     def __init__(self, transports: set[asyncio.WriteTransport], accept: Accept) -> None:
         super().__init__(asyncio.StreamReader(), accept)
@@ -100,9 +100,9 @@ class Protocol(asyncio.StreamReaderProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._open.add(transport)
-        self._made = transport
+        self._connection = transport
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open.discard(self._made)
+        self._open.discard(self._connection)
         super().connection_lost(exc)

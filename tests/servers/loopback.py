@@ -1,4 +1,4 @@
-"""An HTTP server on loopback with a thread for each connection, for protocols that need no more than `http.server`."""
+"""An HTTP server on loopback, based on `http.server`, with a thread for each connection."""
 
 import threading
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves from the start to the end of its `with`. Handlers reach it as `self.server`."""
+    """Serve requests inside the `with` block. Handlers access the server as `self.server`."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(("127.0.0.1", 0), handler)
@@ -25,7 +25,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Sends responses that state their length, and logs nothing."""
+    """Send responses with Content-Length, and log nothing."""
 
     protocol_version = "HTTP/1.1"
 

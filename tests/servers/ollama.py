@@ -1,4 +1,4 @@
-"""A server that speaks Ollama's own protocol."""
+"""A server with Ollama's native protocol."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.servers.reply import Reply, json_reply, lines, pieces
 from tests.servers.variants import STB_IMAGES
 
 USAGE = {"prompt_eval_count": 120, "eval_count": 30, "total_duration": 5_000_000, "eval_duration": 4_000_000}
-USAGES: dict[str, dict[str, int]] = {"told": USAGE, "absent": {}}
+USAGES: dict[str, dict[str, int]] = {"present": USAGE, "absent": {}}
 OPTIONS = words(
     """num_keep seed num_predict top_k top_p min_p typical_p repeat_last_n temperature repeat_penalty
     presence_penalty frequency_penalty stop num_ctx num_batch num_gpu main_gpu use_mmap num_thread"""
@@ -17,7 +17,7 @@ OPTIONS = words(
 
 
 class OllamaServer(WireServer):
-    """Takes keyless calls unless `key` is given (as a proxy or Ollama's cloud would demand it)."""
+    """Accept calls without a key, unless `key` is set, as in front of a proxy or in Ollama's cloud."""
 
     def read(self, call: Call) -> Reply | None:
         if self.key and call.headers.get("authorization") != f"Bearer {self.key}":
@@ -60,15 +60,15 @@ class OllamaServer(WireServer):
                 call.prompt = message["content"]
                 call.parts.append("text")
 
-    def read_format(self, call: Call, wanted: Any) -> None:
-        if wanted in (None, ""):
+    def read_format(self, call: Call, format: Any) -> None:
+        if format in (None, ""):
             return
-        call.mode = "json_object" if wanted == "json" else "json_schema"
-        if call.mode == "json_schema" and not isinstance(wanted, dict):
-            raise RefusedError(400, f'invalid format: "{wanted}"; expected "json" or a valid JSON Schema object')
+        call.mode = "json_object" if format == "json" else "json_schema"
+        if call.mode == "json_schema" and not isinstance(format, dict):
+            raise RefusedError(400, f'invalid format: "{format}"; expected "json" or a valid JSON Schema object')
         self.check_mode(call)
-        if isinstance(wanted, dict):
-            call.schema = wanted
+        if isinstance(format, dict):
+            call.schema = format
 
     def error(self, refused: RefusedError, call: Call | None = None) -> Reply:
         status, message, facts = refused.status, refused.message, refused.facts
@@ -91,7 +91,7 @@ class OllamaServer(WireServer):
         last = self.envelope(call, {"content": ""}, "stop", answer.model, answer.usage)
         return lines([*thoughts, *parts, last])
 
-    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
+    def special(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
             case b.Refusal(text=text):
                 return self.say(call, text)
@@ -118,10 +118,10 @@ class OllamaServer(WireServer):
         return lines([self.envelope(call, message), self.envelope(call, {"content": ""}, reason)])
 
     def envelope(
-        self, call: Call, message: dict[str, Any], reason: str = "", model: str = "", usage: str = "told"
+        self, call: Call, message: dict[str, Any], reason: str = "", model: str = "", usage: str = "present"
     ) -> dict[str, Any]:
-        told = {"done_reason": reason, **USAGES[usage]} if reason else {}
+        final = {"done_reason": reason, **USAGES[usage]} if reason else {}
         name = model or call.model
         time = "2026-01-02T03:04:05.678Z"
-        whole = {"role": "assistant", **message}
-        return {"model": name, "created_at": time, "message": whole, "done": bool(reason), **told}
+        message = {"role": "assistant", **message}
+        return {"model": name, "created_at": time, "message": message, "done": bool(reason), **final}

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions, in the variants that people run."""
+"""A server with OpenAI's chat completions, in the variants of `tests/servers/variants.py`."""
 
 import json
 import re
@@ -18,7 +18,7 @@ USAGE = {
     "total_tokens": 150,
     "prompt_tokens_details": {"cached_tokens": 64},
 }
-USAGES: dict[str, dict[str, Any] | None] = {"told": USAGE, "absent": None}
+USAGES: dict[str, dict[str, Any] | None] = {"present": USAGE, "absent": None}
 PLAIN = b.Answer()
 NOT_OPTIONS = {"model", "messages", "response_format", "stream", "stream_options"}
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -27,22 +27,22 @@ DATA_URL = re.compile(r"data:(image/[a-z+.-]+);base64,(.*)", re.DOTALL)
 
 
 class OpenAIServer(WireServer):
-    """`variant` is a row of `tests/servers/variants.py`; every other argument replaces what the row says."""
+    """Behave like the server `variant`; other arguments override the values of its row."""
 
-    def __init__(self, variant: str = "openai", **replaced: Any) -> None:
+    def __init__(self, variant: str = "openai", **overrides: Any) -> None:
         self.variant = row = VARIANTS[variant]
         self.base_path = row.base_path
-        super().__init__(**{"key": row.key, "models": row.models, "modes": row.modes, **replaced})
+        super().__init__(**{"key": row.key, "models": row.models, "modes": row.modes, **overrides})
 
     def read(self, call: Call) -> Reply | None:
         if call.path == "/health" and self.variant is VARIANTS["vllm"]:
             return json_reply({})
-        door = call.path.removeprefix(self.base_path) if call.path.startswith(self.base_path) else ""
-        if door not in ("/models", "/chat/completions"):
+        endpoint = call.path.removeprefix(self.base_path) if call.path.startswith(self.base_path) else ""
+        if endpoint not in ("/models", "/chat/completions"):
             raise RefusedError(404, f"Invalid URL ({call.method} {call.path})", path=True)
         if self.key and call.headers.get("authorization") != f"Bearer {self.key}":
             raise RefusedError(401, "Incorrect API key provided.", key=True)
-        if door == "/models":
+        if endpoint == "/models":
             return self.listing()
         self.read_chat(call)
         return None
@@ -71,7 +71,7 @@ class OpenAIServer(WireServer):
             raise RefusedError(self.variant.unknown, f"Unrecognized request argument supplied: {name}", param=name)
 
     def check_reasoning(self, call: Call) -> None:
-        """Reasoning models of OpenAI take `max_completion_tokens` and no sampling."""
+        """Reject `max_tokens` and sampling parameters for OpenAI's reasoning models."""
         if self.variant is not VARIANTS["openai"] or not REASONING.match(call.model):
             return
         for name in ("max_tokens", *SAMPLING):
@@ -90,7 +90,7 @@ class OpenAIServer(WireServer):
             self.read_part(call, part)
         for message in messages[1:]:
             if not isinstance(message["content"], str):
-                raise RefusedError(400, "An image stands after the first message.")
+                raise RefusedError(400, "An image follows the first message.")
             call.turns.append((message["role"], message["content"]))
 
     def read_part(self, call: Call, part: dict[str, Any]) -> None:
@@ -98,23 +98,23 @@ class OpenAIServer(WireServer):
             call.prompt += part["text"]
             call.parts.append("text")
             return
-        found = DATA_URL.fullmatch(part["image_url"]["url"])
-        if found is None:
-            raise RefusedError(400, "The image is no data URI of an image.", image=True)
-        call.add_image(found[2], found[1], self.variant.images_refused)
+        match = DATA_URL.fullmatch(part["image_url"]["url"])
+        if match is None:
+            raise RefusedError(400, "The URL is not a data URI of an image.", image=True)
+        call.add_image(match[2], match[1], self.variant.images_refused)
         call.parts.append("image")
 
     def read_format(self, call: Call, body: dict[str, Any]) -> None:
-        wanted = body.get("response_format") or {"type": "text"}
-        call.mode = wanted["type"]
+        response_format = body.get("response_format") or {"type": "text"}
+        call.mode = response_format["type"]
         if call.mode not in self.modes:
             raise RefusedError(400, "'response_format.type' must be one that this server knows.", schema=True)
         if call.mode == "json_object" and self.variant.only_strict and "json" not in " ".join(call.texts).lower():
             raise RefusedError(400, "'messages' must contain the word 'json' in some form.", param="messages")
         if call.mode == "json_object" and self.variant is VARIANTS["llamacpp"]:
-            call.schema = wanted.get("schema")
+            call.schema = response_format.get("schema")
         if call.mode == "json_schema":
-            self.read_schema(call, wanted.get("json_schema") or {})
+            self.read_schema(call, response_format.get("json_schema") or {})
 
     def read_schema(self, call: Call, wrapper: dict[str, Any]) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", wrapper.get("name", "")):
@@ -129,7 +129,7 @@ class OpenAIServer(WireServer):
             raise RefusedError(400, message, schema=True, param="response_format")
 
     def default_text(self, call: Call) -> str:
-        """What this server would say: some take a schema and do not apply it."""
+        """Return the answer of this server: some accept a schema and do not enforce it."""
         applies = self.variant.constrains and call.schema is not None
         if self.variant is VARIANTS["openrouter"]:  # a routing preference only: CultivateLabs/raif#462
             applies = applies and bool((call.body.get("provider") or {}).get("require_parameters"))
@@ -157,7 +157,7 @@ class OpenAIServer(WireServer):
         deltas = [*thoughts, *({"content": piece} for piece in pieces(text, answer.pieces))]
         return self.streamed(call, deltas, "stop", answer)
 
-    def odd(self, call: Call, behaviour: b.Behaviour) -> Reply:
+    def special(self, call: Call, behaviour: b.Behaviour) -> Reply:
         match behaviour:
             case b.Refusal(text=text):
                 return self.reply_with(call, {"refusal": text}, "stop")
@@ -206,17 +206,17 @@ class OpenAIServer(WireServer):
     def chunks(
         self, call: Call, deltas: list[dict[str, Any]], finish: str | None, model: str = ""
     ) -> Iterator[dict[str, Any]]:
-        at_once = self.variant.ends_with_text and MARK not in str(deltas)
+        combined = self.variant.ends_with_text and MARK not in str(deltas)
         for delta in [{"role": "assistant", "content": ""}, *deltas]:
-            last = finish if delta is deltas[-1] and at_once else None
+            last = finish if delta is deltas[-1] and combined else None
             yield self.envelope(call, [{"index": 0, "delta": delta, "finish_reason": last}], model=model)
-        if finish and not at_once:
+        if finish and not combined:
             yield self.envelope(call, [{"index": 0, "delta": {}, "finish_reason": finish}], model=model)
 
     def envelope(
         self, call: Call, choices: list[Any], usage: dict[str, Any] | None = None, model: str = ""
     ) -> dict[str, Any]:
         kind = "chat.completion.chunk" if call.stream else "chat.completion"
-        told = {} if usage is None else {"usage": usage}
+        counts = {} if usage is None else {"usage": usage}
         name = model or call.model
-        return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": name, "choices": choices, **told}
+        return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": name, "choices": choices, **counts}

@@ -1,4 +1,4 @@
-"""One HTTP reply as a protocol makes it, and what misbehaviour does to its bytes."""
+"""HTTP responses of the protocols, and the modifications that behaviours apply to their bytes."""
 
 import json
 import zlib
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-MARK = "THE-SCRIPTED-BYTES-STAND-HERE"
+MARK = "PLACEHOLDER-FOR-SCRIPTED-BYTES"
 BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`chunks` are sent as they are made. `streamed`: chunked; otherwise Content-Length is told."""
+    """Send `chunks` as they are generated. `streamed`: chunked; otherwise with Content-Length."""
 
     chunks: Iterable[bytes]
     status: int = 200
@@ -30,15 +30,15 @@ def json_reply(content: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def event_stream(events: Iterable[Any], *, done: bool = True, comment: str = "", newline: bytes = b"\n") -> Reply:
-    """Server-sent events; `comment` goes first, as gateways send it to keep a connection alive."""
+    """Return server-sent events, preceded by `comment`, which gateways send to keep a connection alive."""
     chunks = [b"data: " + json_bytes(event) + 2 * newline for event in events]
     head = [f": {comment}\n\n".encode()] if comment else []
     return Reply([*head, *chunks, *([b"data: [DONE]\n\n"] if done else [])], 200, "text/event-stream", streamed=True)
 
 
 def lines(objects: Iterable[Any]) -> Reply:
-    """One JSON object a line."""
-    chunks = [json_bytes(one) + b"\n" for one in objects]
+    """Return one JSON object per line."""
+    chunks = [json_bytes(value) + b"\n" for value in objects]
     return Reply(chunks, 200, "application/x-ndjson", streamed=True)
 
 
@@ -47,12 +47,12 @@ def json_bytes(content: Any) -> bytes:
 
 
 def marked(reply: Reply, replacement: bytes) -> Reply:
-    """The reply with the mark in its text replaced by raw bytes."""
+    """Return the response with MARK replaced by raw bytes."""
     return replace(reply, chunks=[chunk.replace(MARK.encode(), replacement) for chunk in reply.chunks])
 
 
-def disordered(reply: Reply, how: str) -> Reply:
-    """The events of a stream, told in one of the ways of `behaviours.Events`; a whole reply as it is."""
+def reorder_events(reply: Reply, how: str) -> Reply:
+    """Modify the events of a stream as `behaviours.Events.how` says; return other responses unchanged."""
     if not reply.streamed:
         return reply
     events = list(reply.chunks)
@@ -69,12 +69,12 @@ def disordered(reply: Reply, how: str) -> Reply:
 
 
 def grown(reply: Reply, size: int) -> Reply:
-    """The reply with `size` bytes of text where the mark stands, made while they are sent."""
+    """Return the response with MARK replaced by `size` bytes of text, generated while they are sent."""
     return replace(reply, chunks=growing(list(reply.chunks), size), streamed=True)
 
 
 def compressed(reply: Reply, size: int) -> Reply:
-    """The reply with `size` bytes of text where the mark stands, as gzip."""
+    """Return the response with MARK replaced by `size` bytes of text, compressed with gzip."""
     packer = zlib.compressobj(9, wbits=31)
     plain = growing(list(reply.chunks), size)
     packed = b"".join([*(packer.compress(chunk) for chunk in plain), packer.flush()])
@@ -94,6 +94,6 @@ def growing(chunks: list[bytes], size: int) -> Iterator[bytes]:
 
 
 def pieces(text: str, count: int) -> list[str]:
-    """`text` in at most `count` pieces, in order."""
+    """Split `text` into at most `count` pieces."""
     step = max(1, -(-len(text) // count))
     return [text[at : at + step] for at in range(0, len(text), step)] or [""]

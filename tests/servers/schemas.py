@@ -1,4 +1,4 @@
-"""What real servers refuse in a JSON Schema, as rules over one walk."""
+"""The JSON Schema restrictions of real servers. Each `*_fault` returns an error message, or None."""
 
 import re
 from collections.abc import Iterator
@@ -7,21 +7,21 @@ from typing import Any
 from tests.servers.call import words
 
 STRICT_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
-STRICT_REFUSES = words(
+STRICT_REJECTED = words(
     """minLength maxLength uniqueItems patternProperties propertyNames minProperties maxProperties contains minContains
     maxContains unevaluatedItems unevaluatedProperties allOf oneOf not if then else dependentRequired dependentSchemas
     prefixItems"""
 )
-ANTHROPIC_REFUSES = words(
+ANTHROPIC_REJECTED = words(
     """minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength maxItems uniqueItems
     patternProperties propertyNames minProperties maxProperties contains oneOf not if then else dependentRequired
     dependentSchemas prefixItems unevaluatedProperties"""
 )
-GEMINI_REFUSES = ("$schema", "const", "title", "exclusiveMinimum", "exclusiveMaximum", "patternProperties")
+GEMINI_REJECTED = ("$schema", "const", "title", "exclusiveMinimum", "exclusiveMaximum", "patternProperties")
 
 
 def nodes(schema: Any, path: str = "#", depth: int = 0) -> Iterator[tuple[str, dict[str, Any], int]]:
-    """Every sub-schema with its path and how deep it lies; names are never keywords."""
+    """Yield every subschema with its path and depth. Property names are not taken for keywords."""
     if not isinstance(schema, dict):
         return
     yield path, schema, depth
@@ -36,7 +36,7 @@ def nodes(schema: Any, path: str = "#", depth: int = 0) -> Iterator[tuple[str, d
 
 
 def strict_fault(schema: dict[str, Any]) -> str | None:
-    """Why OpenAI's strict mode refuses the schema (ash-project/ash_ai#155, juspay/neurolink#1691)."""
+    """Return why OpenAI's strict mode rejects the schema (ash-project/ash_ai#155, juspay/neurolink#1691)."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return "schema must be a JSON Schema of 'type: \"object\"' and have no anyOf at its root."
     for path, node, _ in nodes(schema):
@@ -46,7 +46,7 @@ def strict_fault(schema: dict[str, Any]) -> str | None:
 
 
 def strict_node_fault(node: dict[str, Any]) -> str | None:
-    if rejected := STRICT_REFUSES & node.keys():
+    if rejected := STRICT_REJECTED & node.keys():
         return f"{sorted(rejected)} is not permitted."
     if not {"type", "anyOf", "enum", "const"} & node.keys():
         return "schema must have a 'type' key."
@@ -70,14 +70,14 @@ def object_fault(node: dict[str, Any]) -> str | None:
 
 
 def vllm_fault(schema: dict[str, Any]) -> str | None:
-    """facts: `uniqueItems` is a 400 on vLLM 0.32; the rest is taken, or silently wrong."""
+    """Return why vLLM rejects the schema: 0.32 rejects `uniqueItems` and accepts or ignores other keywords."""
     if any("uniqueItems" in node for _, node, _ in nodes(schema)):
         return "The provided JSON schema contains features not supported by xgrammar."
     return None
 
 
 def anthropic_fault(schema: dict[str, Any]) -> str | None:
-    """Why Anthropic's structured outputs refuse the schema (platform.claude.com, "JSON Schema limitations")."""
+    """Return why Anthropic rejects the schema (platform.claude.com, "JSON Schema limitations")."""
     optional = unions = 0
     if schema.get("type") != "object":
         return "schema must be of type 'object'."
@@ -92,7 +92,7 @@ def anthropic_fault(schema: dict[str, Any]) -> str | None:
 
 
 def anthropic_node_fault(node: dict[str, Any]) -> str | None:
-    for word in ANTHROPIC_REFUSES & node.keys():
+    for word in ANTHROPIC_REJECTED & node.keys():
         return f"property '{word}' is not supported"
     if not {"type", "$ref", "anyOf", "allOf", "enum", "const"} & node.keys():
         return "schema must have a 'type'."
@@ -110,10 +110,10 @@ def anthropic_node_fault(node: dict[str, Any]) -> str | None:
 
 
 def gemini_fault(schema: dict[str, Any]) -> str | None:
-    """Why Gemini's responseJsonSchema refuses the schema; "" stands for its bare 400 (vercel/ai#21192)."""
+    """Return why Gemini rejects the schema; "" means its 400 without a reason (vercel/ai#21192)."""
     bounds = choices = 0
     for path, node, depth in nodes(schema):
-        for word in GEMINI_REFUSES:  # zed-industries/zed#44875, QuantumNous/new-api#1037, googleapis/python-genai#1732
+        for word in GEMINI_REJECTED:  # zed-industries/zed#44875, QuantumNous/new-api#1037, googleapis/python-genai#1732
             if word in node:
                 return f"Invalid JSON payload received. Unknown name \"{word}\" at '{path}': Cannot find field."
         if depth > 10:  # googleapis/js-genai#882

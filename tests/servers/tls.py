@@ -8,9 +8,9 @@ FILE = "server.pem"
 
 
 def self_signed(directory: Path, *names: str) -> ssl.SSLContext:
-    """Return a server context with a new certificate for the names, kept in `directory`/server.pem with its key.
+    """Return a server context with a new certificate for the names; write it with its key to `directory`/server.pem.
 
-    The certificate is an authority too: a client that trusts the file accepts the server.
+    The certificate is also a certificate authority: a client that trusts the file accepts the server.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

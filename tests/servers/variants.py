@@ -1,4 +1,4 @@
-"""The servers that speak OpenAI's protocol and what sets each apart: one row each.
+"""The servers with OpenAI's protocol and their differences, one row per server.
 
 Measured with vLLM 0.32, llama-server, transformers serve 5.23 and LiteLLM 1.106 unless an issue is named.
 """
@@ -85,10 +85,11 @@ def plain_error(status: int, message: str, refused: RefusedError) -> Any:
 
 @dataclass(frozen=True)
 class Variant:
-    """`fields`: the ones it knows; `unknown`: the status for others, None lets them pass.
+    """The properties of one server.
 
-    `constrains`: it applies a schema. `unknown_model`: the status, None answers all the same. `done`: streams
-    end with [DONE]. `ends_with_text`: the last piece of text and the finish reason come in one event.
+    `fields`: known request fields; `unknown`: status for unknown fields, None ignores them. `constrains`: the server
+    enforces a schema. `unknown_model`: status for an unknown model, None answers anyway. `done`: streams end with
+    [DONE]. `ends_with_text`: the last piece of text and the finish reason share one event.
     """
 
     error: ErrorBody

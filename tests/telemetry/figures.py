@@ -1,4 +1,4 @@
-"""A scrape of the metrics, the log lines, and a workspace whose providers are servers of the test."""
+"""Helpers for telemetry tests: metrics, log lines and a workspace with test servers as providers."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def scrape(service: Service, **headers: str) -> Figures:
 
 
 def scrape_until(service: Service, matches: Callable[[Figures], bool]) -> Figures:
-    """Return the first scrape that matches: gauges of other workers may be a second old."""
+    """Return the first matching scrape, because gauges of other workers may be a second old."""
     return until(lambda: figures if matches(figures := scrape(service)) else None)
 
 
@@ -58,7 +58,7 @@ def studio(url: str, models: Iterable[str], **more: object) -> str:
 
 
 def line(service: Service, identity: str, message: str = "request") -> dict[str, Any]:
-    """Return the only line of this request, once it is written."""
+    """Wait for the only log line of this request, and return its fields."""
 
     def matching() -> list[dict[str, Any]]:
         lines = (json.loads(text) for text in service.log.splitlines() if f'"{identity}"' in text)

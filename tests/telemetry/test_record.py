@@ -1,4 +1,4 @@
-"""The log lines and metrics of a running service: why a request was slow, rejected or expensive, without secrets."""
+"""The log lines and metrics of requests, without secrets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def service(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> I
     settings = {"GRAPHCAP_LOG": "json", "GRAPHCAP_MAX_QUEUE": "2", VARIABLE: "/nowhere"}
     with Service(workspace=workspace(tmp_path_factory.mktemp("work"), toml), **settings) as running:
         yield running
-    # No twelve characters of a key, no prompt, no caption, no query.
+    # Parts of keys (12 characters), prompts, captions and queries.
     pieces = [KEY[start : start + 12] for start in range(len(KEY) - 11)]
     for word in (*pieces, "zebra", "sentence", "secret-query", "data:image"):
         assert word not in running.log, word
@@ -170,7 +170,7 @@ def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAISe
         ids = {}
         for name in ("a1", "a2"):
             client.send("caption", name, **ZOO)
-            ids[name] = client.story(name, "zoo")[0]["request_id"]
+            ids[name] = client.all_events(name, "zoo")[0]["request_id"]
         client.send("caption", "a3", perspective="nobody", image={"path": SAMPLE})
         client.problem("a3")
         assert scrape(service).of("bridge_websocket_connections") == 1

@@ -1,4 +1,4 @@
-"""The headers of every response: request id and duration; and the caller's trace context, which is passed on."""
+"""Response headers (request id, duration), and propagation of the caller's trace context."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from websockets.exceptions import InvalidStatus
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE
-from tests.contract.kinds import OF_KIND
-from tests.servers import TrapServer
+from tests.contract.kinds import KIND_BY_NAME
+from tests.servers import RecordingServer
 from tests.service import Service
 from tests.telemetry.figures import HANG_GUARD
 
@@ -87,8 +87,8 @@ def test_stages_in_server_timing(service: Service) -> None:
     "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("ollama", "gemini", "anthropic")] + ["vllm"]
 )
 def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Service, kind: str) -> None:
-    with OF_KIND[kind].server() as server:
-        body = streams.caption(server, OF_KIND[kind], image={"path": SAMPLE})
+    with KIND_BY_NAME[kind].server() as server:
+        body = streams.caption(server, KIND_BY_NAME[kind], image={"path": SAMPLE})
         body["perspective"] = "alt_text"
         for headers in (
             {"traceparent": PARENT, "tracestate": STATE},
@@ -101,9 +101,9 @@ def test_the_trace_context_reaches_every_kind_of_provider_unchanged(service: Ser
     assert [headers.get("tracestate") for headers in sent] == [STATE, None, None]
 
 
-def test_an_image_server_gets_no_trace_context(service: Service, trap: TrapServer) -> None:
-    body = {"perspective": "alt_text", "image": {"url": f"{trap.url}/a.jpg"}}
+def test_image_servers_get_no_trace_context(service: Service, recording_server: RecordingServer) -> None:
+    body = {"perspective": "alt_text", "image": {"url": f"{recording_server.url}/a.jpg"}}
     streams.post(service, "/caption", body, headers={"traceparent": PARENT, "tracestate": STATE})
-    assert trap.requests
-    assert not trap.carries(PARENT[3:35])
-    assert not trap.carries("congo")
+    assert recording_server.requests
+    assert not recording_server.received(PARENT[3:35])
+    assert not recording_server.received("congo")

@@ -75,7 +75,7 @@ def test_a_provider_call_is_a_child_span_whose_id_is_sent_to_the_provider(vllm_s
             streams.post(service, "/caption", body)
             with socket(service) as client:
                 client.send("caption", "a1", **body)
-                client.story("a1", "zoo")
+                client.all_events("a1", "zoo")
         assert service.code == 0
         spans, metrics, raw = collector.spans, collector.metrics, b"".join(collector.raw)
     calls = [span for span in spans if span.name.startswith("chat ")]
@@ -124,7 +124,7 @@ def check_histograms(metrics: dict[str, object]) -> None:
     assert tokens["input"].count == 3
     durations = metrics["gen_ai.client.operation.duration"].histogram.data_points  # type: ignore[attr-defined]
     assert {attributes(point).get("error.type"): point.count for point in durations} == {None: 2, "truncated": 1}
-    # A caller-supplied model name is no label value.
+    # Caller-supplied model names must not be label values.
     assert {attributes(point)["gen_ai.request.model"] for point in durations} == {"other"}
     assert "http.server.request.duration" in metrics
 

@@ -1,4 +1,4 @@
-"""Several workers are one service: their metrics are added up, and none is lost with a worker."""
+"""Metrics of several workers are added up, and survive the end of a worker."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def captions(figures: Figures) -> float:
 
 
 @pytest.mark.slow
-def test_metrics_of_all_workers_are_added_up_and_outlive_them() -> None:
+def test_metrics_of_all_workers_are_added_up_and_survive_them() -> None:
     with Service("--workers", "2") as service:
         killed = wait_for_workers(service, 2)
         for _ in range(8):

@@ -1,4 +1,4 @@
-"""Chat requests of the tests, and the bridge that the tests of OpenAI's clients use too."""
+"""Chat requests, and the bridge that the tests of OpenAI's clients use as well."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def ask(bridge: Bridge, **changes: Any) -> dict[str, Any]:
     return response.json()  # type: ignore[no-any-return]
 
 
-def refusal(response: httpx.Response) -> dict[str, Any]:
+def error_of(response: httpx.Response) -> dict[str, Any]:
     """Return the error object, and check its format."""
     data = response.json()
     assert set(data) == {"error"}

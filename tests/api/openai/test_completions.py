@@ -1,11 +1,11 @@
-"""Completions, whole and in chunks."""
+"""Chat completions, complete and streamed."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.api.openai.conftest import COMPACT, ask, refusal, request, send
+from tests.api.openai.conftest import COMPACT, ask, error_of, request, send
 from tests.clients.bridge import ANSWER, MODEL, PHOTO, STUDIO_KEY, Bridge, message
 from tests.servers import behaviours as b
 
@@ -44,7 +44,7 @@ def test_only_the_provider_key_is_sent_to_the_provider(bridge: Bridge) -> None:
     assert send(bridge, request(), Authorization="Bearer our-own-key").status_code == 200
     assert bridge.server.call.headers["authorization"] == f"Bearer {STUDIO_KEY}"
     refused = send(bridge, request(), **{"X-Provider-Key": "sk-wrong", "Authorization": f"Bearer {STUDIO_KEY}"})
-    assert refusal(refused)["code"] == "provider_auth"
+    assert error_of(refused)["code"] == "provider_auth"
     assert bridge.server.calls[-1].headers["authorization"] == "Bearer sk-wrong"
 
 

@@ -1,11 +1,11 @@
-"""Chat requests: models, messages, schemas, and what is rejected."""
+"""Chat requests: models, messages, schemas and rejected requests."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.openai.conftest import CHAT, FORMAT, IMAGE, ask, refusal, request, send
+from tests.api.openai.conftest import CHAT, FORMAT, IMAGE, ask, error_of, request, send
 from tests.clients.bridge import MODEL, PHOTO, Bridge, message
 from tests.servers import behaviours as b
 
@@ -25,13 +25,13 @@ def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:
 def test_unusable_models_are_not_found(bridge: Bridge, name: str) -> None:
     response = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
     assert response.status_code == 404
-    assert refusal(response)["param"] == "model"
+    assert error_of(response)["param"] == "model"
 
 
 def test_only_the_last_turn_is_used(bridge: Bridge) -> None:
-    other = "data:image/png;base64,AAAA"
+    first_image = "data:image/png;base64,AAAA"
     messages = [
-        message("The harbour.", image=other),
+        message("The harbour.", image=first_image),
         {"role": "assistant", "content": "A harbour.", "tool_calls": None},
         {"role": "user", "content": "And this:"},
         message("At the fair."),
@@ -60,7 +60,7 @@ def parts(*content: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [*content]}]}
 
 
-def picture(url: str) -> dict[str, Any]:
+def image_message(url: str) -> dict[str, Any]:
     return {"messages": [message(image=url)]}
 
 
@@ -101,18 +101,18 @@ REJECTED: list[tuple[dict[str, Any], str, str, str]] = [
     (parts(IMAGE, {"type": "input_audio"}), "invalid_request", "messages[0].content[1].type", "content"),
     ({"response_format": {"type": "xml"}}, "invalid_request", "response_format.type", "response_format"),
     ({"model": "look@vllm"}, "invalid_request", "model", "model"),
-    (picture("http://10.0.0.1/a.jpg"), "address_refused", "messages", "10.0.0.1"),
-    (picture("file:///etc/passwd"), "image_unreachable", "messages", "http"),
-    (picture("data:image/jpeg;base64,!!!"), "invalid_image", "messages", "base64"),
-    (picture("data:image/jpeg;base64,aGVsbG8gd29ybGQgaGVsbG8="), "unsupported_image", "messages", "text"),
-    (picture("data:image/jpeg;base64," + "A" * 4_100_000), "image_too_large", "messages", "MiB"),
+    (image_message("http://10.0.0.1/a.jpg"), "address_refused", "messages", "10.0.0.1"),
+    (image_message("file:///etc/passwd"), "image_unreachable", "messages", "http"),
+    (image_message("data:image/jpeg;base64,!!!"), "invalid_image", "messages", "base64"),
+    (image_message("data:image/jpeg;base64,aGVsbG8gd29ybGQgaGVsbG8="), "unsupported_image", "messages", "text"),
+    (image_message("data:image/jpeg;base64," + "A" * 4_100_000), "image_too_large", "messages", "MiB"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "code", "param", "hint"), REJECTED, ids=lambda value: str(value)[:40])
 def test_rejected_requests(bridge: Bridge, changes: dict[str, Any], code: str, param: str, hint: str) -> None:
     response = send(bridge, request(**changes))
-    data = refusal(response)
+    data = error_of(response)
     assert (response.status_code, data["code"], data["param"]) == (STATUS.get(code, 422), code, param), data
     assert data["type"] in ("invalid_request_error", "permission_error")
     assert hint in data["message"]
@@ -129,7 +129,7 @@ def test_every_error_has_the_format_of_openai(bridge: Bridge) -> None:
         "method": httpx.get(url + CHAT, trust_env=False),
         "path": httpx.post(url + "/responses", json={}, trust_env=False),
     }
-    data = {name: (response.status_code, refusal(response)["code"]) for name, response in result.items()}
+    data = {name: (response.status_code, error_of(response)["code"]) for name, response in result.items()}
     assert data == {
         "json": (400, "invalid_json"),
         "empty": (400, "invalid_json"),

@@ -22,7 +22,7 @@ GUARD = 600
 
 
 def run(folder: Path, *command: str, **environment: str) -> None:
-    """Run a command there; its output is the message of a failure."""
+    """Run a command in the directory; a failure shows its output."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -43,7 +43,7 @@ def run_tests(package: Path, name: str, runtime: str = "node", **environment: st
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package, with the packages of its lock file, the OpenAPI document and the page in their places."""
+    """Return a copy of the package with its locked dependencies, the OpenAPI document and the page."""
     root = tmp_path_factory.mktemp("client")
     folder = root / "clients/javascript"
     shutil.copytree(CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
@@ -57,7 +57,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[dict[str, str]]]:
-    """One bridge, and an environment with an API key of its own for each test: requests are limited per key."""
+    """Start a bridge. Yield environments with an API key per test, because requests are limited per key."""
     with controlled(tmp_path_factory.mktemp("workspace")) as environment:
         yield ({**environment, "BRIDGE_KEY": key} for key in KEYS)
 

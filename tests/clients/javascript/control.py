@@ -24,16 +24,16 @@ class Control:
         self._port = bridge.service.port
 
     def reset(self) -> None:
-        """Start the bridge if it does not run, forget every call and script, and answer with ANSWER."""
+        """Start the bridge if it does not run, remove all calls and scripts, and answer with ANSWER."""
         self.start()
-        self._bridge.forget()
+        self._bridge.reset()
 
     def reply(self, behaviours: list[dict[str, Any]]) -> None:
-        """Queue what the model server does with the next calls."""
+        """Queue behaviours of the model server for the next calls."""
         self._bridge.server.reply(*map(behaviour, behaviours))
 
     def default(self, reply: dict[str, Any]) -> None:
-        """Set what the model server does with every other call."""
+        """Set the behaviour of the model server for all other calls."""
         self._bridge.server.default = behaviour(reply)
 
     def calls(self) -> int:
@@ -41,12 +41,12 @@ class Control:
         return len(self._bridge.server.calls)
 
     def wait(self, calls: int = 0, hang_ups: int = 0) -> None:
-        """Return when the model server received that many calls, and that many callers hung up early."""
+        """Return when the model server has received this number of calls and early disconnects."""
         self._bridge.server.wait_for_calls(calls)
         self._bridge.server.wait_for_hang_ups(hang_ups)
 
     def kill(self) -> None:
-        """End the bridge without a word."""
+        """Kill the bridge."""
         self._service.process.kill()
         self._service.process.wait()
 
@@ -62,7 +62,7 @@ class Control:
             self._service = Service("--port", str(self._port), workspace=workspace).__enter__()
 
     def close(self) -> None:
-        """Shut down the bridge that runs now."""
+        """Shut down the running bridge."""
         if self._service is not self._bridge.service:
             self._service.stop()
 
@@ -96,7 +96,7 @@ class ControlHandler(Handler):
 
 @contextmanager
 def controlled(workspace: Path) -> Iterator[dict[str, str]]:
-    """Start a bridge, one that requires one of KEYS, and their control; yield the environment of a test program."""
+    """Start a bridge, one that requires KEYS, and their control. Yield the environment of a test program."""
     with (
         running_bridge(workspace) as bridge,
         Service(GRAPHCAP_API_KEYS=",".join(KEYS), GRAPHCAP_RATE_LIMIT="3/minute") as keyed,

@@ -25,7 +25,7 @@ MAX_SCREENSHOT_BYTES = 80_000
 
 
 def test_the_page(package: Path, bridge: dict[str, str], tmp_path: Path) -> None:
-    """Run the tests of the page, then read what they exported; `UPDATE_SCREENSHOTS=1` writes those of the README."""
+    """Run the tests of the page, then check the exported files. `UPDATE_SCREENSHOTS=1` updates those of the README."""
     files = package / "page-files"
     files.mkdir()
     with Service(GRAPHCAP_ROOT_PATH="/captions", GRAPHCAP_API_KEYS=KEY) as keyed:

@@ -1,4 +1,4 @@
-"""Error responses as real servers sent them: behaviours for `WireServer.reply`."""
+"""Error responses recorded from real servers, as behaviours for `WireServer.reply`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Golden request bodies, reviewed like code. `UPDATE_GOLDEN=1` writes them anew."""
+"""Compare request bodies with the golden files in `tests/wire`. `UPDATE_GOLDEN=1` rewrites them."""
 
 import json
 import os
@@ -29,32 +29,32 @@ CASES: dict[str, dict[str, Any]] = {
 def compare(call: Call, kind: str, case: str) -> None:
     file = WIRE / kind / f"{case}.json"
     body = without_images(call.body, call.images)
-    seen = {"method": call.method, "path": call.path, "query": call.query, "body": body}
-    found = json.dumps(seen, indent=2, ensure_ascii=False) + "\n"
+    request = {"method": call.method, "path": call.path, "query": call.query, "body": body}
+    actual = json.dumps(request, indent=2, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(found, encoding="utf-8")
+        file.write_text(actual, encoding="utf-8")
     assert file.is_file(), f"{kind}/{case}.json is missing: UPDATE_GOLDEN=1 writes it"
-    assert found == file.read_text(encoding="utf-8")
+    assert actual == file.read_text(encoding="utf-8")
 
 
 @EVERY_KIND
 @pytest.mark.parametrize("case", CASES)
-async def test_golden_body(to: Target, case: str) -> None:
-    if case == "json_object" and not to.kind.json_object:
-        pytest.skip("the server knows no json_object")
-    await to.complete(**CASES[case])
-    compare(to.server.call, to.kind.kind, case)
+async def test_golden_request(target: Target, case: str) -> None:
+    if case == "json_object" and not target.kind.json_object:
+        pytest.skip("the server has no json_object")
+    await target.complete(**CASES[case])
+    compare(target.server.call, target.kind.kind, case)
 
 
 @EVERY_KIND
-async def test_golden_stream(to: Target) -> None:
-    await to.stream(schema=RICH, schema_name="scene")
-    compare(to.server.call, to.kind.kind, "stream")
+async def test_golden_streamed_request(target: Target) -> None:
+    await target.stream(schema=RICH, schema_name="scene")
+    compare(target.server.call, target.kind.kind, "stream")
 
 
 @EVERY_KIND
-def test_no_golden_file_is_left_over(to: Target) -> None:
-    written = {file.stem for file in (WIRE / to.kind.kind).glob("*.json")}
-    known = {*CASES, "stream"} - (set() if to.kind.json_object else {"json_object"})
+def test_there_are_no_obsolete_golden_files(target: Target) -> None:
+    written = {file.stem for file in (WIRE / target.kind.kind).glob("*.json")}
+    known = {*CASES, "stream"} - (set() if target.kind.json_object else {"json_object"})
     assert written == known

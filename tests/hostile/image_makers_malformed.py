@@ -1,4 +1,4 @@
-"""Bombs, and files that are odd in a way only their format knows."""
+"""Make decompression bombs and format-specific malformed files."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.hostile.image_makers import photo, sample
+from tests.hostile.image_makers import encoded, photo
 from tests.images.samples import jpeg_segment as segment
 from tests.images.samples import png_chunk as chunk
 from tests.images.samples import saved
@@ -26,28 +26,28 @@ def tiff_of(*entries: bytes, following: int = 0, data: bytes = b"") -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + directory(*entries, following=following) + data
 
 
-def grey(width: int, height: int, *others: bytes) -> list[bytes]:
-    """The tags of a grey page of 8 bits."""
-    return [entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, 1, 8), entry(262, 3, 1, 1), *others]
+def grey(width: int, height: int, *entries: bytes) -> list[bytes]:
+    """Return the tags of an 8-bit grey page."""
+    return [entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, 1, 8), entry(262, 3, 1, 1), *entries]
 
 
 def png_bomb(width: int, height: int, size: int) -> bytes:
-    """A size, and so many zeros in next to nothing."""
+    """Return a PNG of this size whose data decompresses to `size` zeros."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     packed = zlib.compress(bytes(size), 9)
     return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
-def png_beside(kind: str, size: int = 0, text: str = "", packed: bool = True, times: int = 1) -> bytes:
-    """A PNG with chunks that unfold to `size` bytes, or hold a text."""
+def png_with_chunks(kind: str, size: int = 0, text: str = "", packed: bool = True, times: int = 1) -> bytes:
+    """Return a PNG with additional chunks that contain `text`, or decompress to `size` zeros."""
     words = text.encode() or bytes(size)
     opening = {"zTXt": b"a\0\0", "iCCP": b"a\0\0", "iTXt": b"a\0\1\0\0\0", "eXIf": b""}.get(kind, b"a\0")
     extra = chunk(kind.encode(), opening + (zlib.compress(words) if packed else words)) * times
-    return sample("png")[:33] + extra + sample("png")[33:]
+    return encoded("png")[:33] + extra + encoded("png")[33:]
 
 
 def jpeg_scans(width: int, height: int, scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again."""
+    """Return a progressive JPEG whose last scan is repeated."""
     data = saved(Image.new("RGB", (width, height), (90, 120, 150)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
@@ -57,37 +57,37 @@ def jpeg_mpo() -> bytes:
     return saved(photo(), "MPO", save_all=True, append_images=[photo("L").convert("RGB")])
 
 
-def exif_bomb(of: str, entries: int, each: int) -> bytes:
-    """EXIF whose tags all name the same bytes."""
-    block = tiff_of(*[entry(40_000 + n, 7, each, 10) for n in range(entries)])
-    return with_exif(of, block.ljust(60_000, b"\0"))
+def exif_bomb(sample: str, entries: int, value_bytes: int) -> bytes:
+    """Return an image with EXIF tags that all refer to the same bytes."""
+    block = tiff_of(*[entry(40_000 + n, 7, value_bytes, 10) for n in range(entries)])
+    return with_exif(sample, block.ljust(60_000, b"\0"))
 
 
-def with_exif(of: str, block: bytes) -> bytes:
-    data = sample(of)
-    if of == "jpeg":
+def with_exif(sample: str, block: bytes) -> bytes:
+    data = encoded(sample)
+    if sample == "jpeg":
         return data[:20] + segment(0xE1, b"Exif\0\0" + block) + data[20:]
-    if of == "png":
+    if sample == "png":
         return data[:33] + chunk(b"eXIf", block) + data[33:]
     options: dict[str, Any] = {"exif": block}
-    return saved(photo(), of.upper(), **options)
+    return saved(photo(), sample.upper(), **options)
 
 
 def gif_frames(count: int, width: int = 1, height: int = 1) -> bytes:
-    """So many frames of one pixel on a canvas."""
-    one = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
-    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + one * count + b";"
+    """Return a GIF with `count` frames of one pixel on a canvas."""
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2L\1\0"
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + frame * count + b";"
 
 
 def tiff_loop(length: int) -> bytes:
-    """Directories that lead to one another for ever."""
+    """Return a TIFF whose directories form a cycle."""
     size = 2 + 12 * 4 + 4
     pages = [directory(*grey(4, 4), following=8 + size * ((n + 1) % length)) for n in range(length)]
     return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
 
 
 def tiff_overlap(directories: int, entries: int) -> bytes:
-    """Directories that stand in one another, each of them with thousands of entries."""
+    """Return a TIFF with overlapping directories of thousands of entries."""
     data = bytearray(b"\xff" * (8 + 4 * directories) + bytes(2 + entries * 12 + 8))
     data[:8] = b"II*\0" + struct.pack("<I", 8)
     for n in range(directories):
@@ -99,10 +99,10 @@ def tiff_overlap(directories: int, entries: int) -> bytes:
 
 
 def tiff_tile(tile: int, kind: int = 4, side: int = 16) -> bytes:
-    """One tile of zeros, far larger than the image."""
+    """Return a TIFF with one tile of zeros that is larger than the image."""
     packer = zlib.compressobj(9)
     data = b"".join([packer.compress(bytes(tile)) for _ in range(tile)]) + packer.flush()
     at = 8 + 2 + 12 * 9 + 4
     size = entry(322, kind, 1, tile), entry(323, kind, 1, tile)
-    one = entry(324, 4, 1, at), entry(325, 4, 1, len(data))
-    return tiff_of(*grey(side, side)[:3], entry(259, 3, 1, 8), entry(262, 3, 1, 1), *size, *one, data=data)
+    tiles = entry(324, 4, 1, at), entry(325, 4, 1, len(data))
+    return tiff_of(*grey(side, side)[:3], entry(259, 3, 1, 8), entry(262, 3, 1, 1), *size, *tiles, data=data)

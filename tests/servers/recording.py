@@ -1,4 +1,4 @@
-"""A stranger's address: it keeps whatever it is sent and answers nothing useful."""
+"""A server that records every request and answers 418, for addresses that must not be called."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from tests.servers.listener import Listener
 from tests.servers.reply import json_reply
 
 
-class TrapServer(Listener):
-    """Records every request; a test asserts that it is `untouched`, or carries no key."""
+class RecordingServer(Listener):
+    """Record every request. A test asserts that the server is `not_called`, or that no request carries a key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,11 +19,11 @@ class TrapServer(Listener):
         return self.origin
 
     @property
-    def untouched(self) -> bool:
+    def not_called(self) -> bool:
         return self.connections == 0
 
-    def carries(self, secret: str) -> bool:
-        """Whether any request held this text, anywhere."""
+    def received(self, secret: str) -> bool:
+        """Return whether the target, a header or the body of any request contains the text."""
         return any(
             secret in request.target
             or any(secret in value for value in request.headers.values())
@@ -36,6 +36,6 @@ class TrapServer(Listener):
 
         async def serve(request: Request) -> None:
             self.requests.append(request)
-            await connection.send(json_reply({"error": "trapped"}, 418))
+            await connection.send(json_reply({"error": "recorded"}, 418))
 
         await connection.run(serve, lambda: None)

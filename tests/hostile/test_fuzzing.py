@@ -1,4 +1,4 @@
-"""Random bytes, changes and words: whatever is received, only errors of ours are raised."""
+"""Random base64, spellings and answers: parsing succeeds or raises one of the expected errors."""
 
 import json
 import os
@@ -38,13 +38,13 @@ bounded = settings(
 
 @bounded
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"\A(data:[a-z/;= ]{0,20})?[A-Za-z0-9+/=%\\\s-]{0,60}\Z")))
-def test_random_base64(text: str) -> None:
+def test_random_text_is_not_a_base64_image(text: str) -> None:
     with pytest.raises(ImageError):
         sources.inspect(sources.decode_base64(text, LIMITS), LIMITS)
 
 
 def spellings() -> dict[str, str]:
-    """Return spellings of an image whose base64 has `+`, `/` and two characters of padding."""
+    """Return the spellings of an image whose base64 contains `+`, `/` and two padding characters."""
     data = saved(photo(), "JPEG")
     data += b"\0" * ((1 - len(data)) % 3)
     plain = b64encode(data).decode()
@@ -62,8 +62,8 @@ def spellings() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("row", BASE64_ROWS, ids=lambda row: row["expect"])
-def test_base64_as_clients_write_it(row: dict[str, Any]) -> None:
-    """Decode every text of `images_base64.toml`, in which names in braces are spellings of the image."""
+def test_spellings_of_base64(row: dict[str, Any]) -> None:
+    """Decode every text of `images_base64.toml`. Names in braces refer to spellings of the image."""
     outcomes = {}
     for text in row["texts"]:
         written = re.sub(r"\{(\w+)\}", lambda match: spellings().get(match[1], match[0]), text)
@@ -80,7 +80,7 @@ TEXTS = st.text(st.sampled_from('{}[]",:\\`\n 0159eE.-+u\ud83d\x00' + string.asc
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(schemas(), TEXTS, GARBAGE)
-def test_any_text_as_an_answer(schema: dict[str, Any], text: str, value: Any) -> None:
+def test_any_text_can_be_read_as_an_answer(schema: dict[str, Any], text: str, value: Any) -> None:
     with suppress(InvalidPerspective):
         validator = compile_schema(schema)
         for answer in (text, f"{text} {json.dumps(value)}", f"```{json.dumps({'a': value})}```{text}"):

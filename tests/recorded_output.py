@@ -1,4 +1,4 @@
-"""Keep everything that the service writes during the tests, and search it for API keys."""
+"""Record all output of the service during the tests, and search it for API keys."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-DIRECTORY_VARIABLE = "BRIDGE_TESTS_WRITTEN"  # the variable with the directory that all processes of a test run share
+DIRECTORY_VARIABLE = "BRIDGE_TESTS_OUTPUT"  # the variable with the directory that all processes of a test run share
 PART_LENGTH = 12
 _KEY = re.compile(r"""["']((?:sk-|our-|AIza-)[!-~]{8,}?)["']""")
 
@@ -20,13 +20,13 @@ def begin() -> Path:
 
 
 def keep(text: str) -> None:
-    """Keep the output of a process."""
+    """Record the output of a process."""
     with (begin() / f"{os.getpid()}.txt").open("a", encoding="utf-8", errors="replace") as file:
         file.write(text + "\n")
 
 
 def process(pid: int) -> str:
-    """Return what a process list shows of a process and its threads."""
+    """Return the command lines and names of a process and its threads, as in a process list."""
     shown = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for name in ("cmdline", "comm"):

@@ -1,4 +1,4 @@
-"""A name server over UDP that says what a table says, well-behaved or not."""
+"""A DNS server over UDP that answers from a table, optionally with faults."""
 
 import asyncio
 import struct
@@ -9,27 +9,27 @@ from typing import Any, cast
 A, CNAME, AAAA = 1, 5, 28
 
 
-class NameServer(asyncio.DatagramProtocol):
-    """`table`: name -> {answers = [[addresses of the 1st answer], [of the 2nd] …], cname, fault}.
+class DnsServer(asyncio.DatagramProtocol):
+    """Answer queries from `table`: name -> {answers = [[addresses of answer 1], [of answer 2] …], cname, fault}.
 
-    The last answer is given for ever. `asked`: how often each (name, type) was.
+    The last answer is repeated. `queries`: the number of queries per (name, type).
     """
 
     def __init__(self, table: dict[str, dict[str, Any]]) -> None:
         self._table = table
-        self.asked: Counter[tuple[str, int]] = Counter()
+        self.queries: Counter[tuple[str, int]] = Counter()
 
     async def start(self) -> None:
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, ("127.0.0.1", 53))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)  # its class says so from Python 3.12 on
+        self._transport = cast("asyncio.DatagramTransport", transport)  # typed since Python 3.12
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         name, end = _name(data, 12)
         kind = struct.unpack_from("!H", data, end)[0]
         row = self._table.get(name)
-        self.asked[name, kind] += 1
+        self.queries[name, kind] += 1
         fault = (row or {}).get("fault", "")
         if fault != "silent":
             code = 2 if fault == "servfail" else 3 if row is None else 0
@@ -42,8 +42,8 @@ class NameServer(asyncio.DatagramProtocol):
         if "cname" in row:
             return [_record(name, CNAME, _labels(row["cname"])), *self._records(row["cname"], kind)]
         answers = row.get("answers", [[]])
-        found = map(ip_address, answers[min(max(self.asked[name, kind], 1), len(answers)) - 1])
-        return [_record(name, kind, one.packed) for one in found if (AAAA if one.version == 6 else A) == kind]
+        addresses = map(ip_address, answers[min(max(self.queries[name, kind], 1), len(answers)) - 1])
+        return [_record(name, kind, ip.packed) for ip in addresses if (AAAA if ip.version == 6 else A) == kind]
 
 
 def _name(query: bytes, start: int) -> tuple[str, int]:
@@ -55,7 +55,7 @@ def _name(query: bytes, start: int) -> tuple[str, int]:
 
 
 def _labels(name: str) -> bytes:
-    return b"".join(bytes([len(one)]) + one.encode() for one in name.split(".")) + b"\0"
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
 
 
 def _record(name: str, kind: int, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A listener at every address there is: it keeps who came to which address with what, and answers a picture."""
+"""A server on every address of the namespace, which records all connections and answers with an image."""
 
 import asyncio
 import re
@@ -15,20 +15,20 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass
-class Visit:
-    """One connection: the address and port it came to, and every byte it brought."""
+class RecordedConnection:
+    """A recorded connection: its destination address and port, and the bytes received."""
 
     address: str
     port: int
-    sent: bytes = b""
+    received: bytes = b""
 
 
-class Trap:
-    """Listens on all addresses of both families, on the ports above."""
+class AddressListener:
+    """Listen on all IPv4 and IPv6 addresses, on the ports PLAIN and TLS."""
 
-    def __init__(self, picture: bytes, tls: ssl.SSLContext) -> None:
-        self.visits: list[Visit] = []
-        self._picture, self._tls = picture, tls
+    def __init__(self, image: bytes, tls: ssl.SSLContext) -> None:
+        self.connections: list[RecordedConnection] = []
+        self._image, self._tls = image, tls
 
     async def start(self) -> None:
         for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -44,19 +44,19 @@ class Trap:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: Writer) -> None:
         address, port = writer.get_extra_info("sockname")[:2]
-        visit = Visit(str(ip_address(address.partition("%")[0])), port)
-        self.visits.append(visit)
+        connection = RecordedConnection(str(ip_address(address.partition("%")[0])), port)
+        self.connections.append(connection)
         with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.LimitOverrunError):
-            await self._serve(reader, writer, visit)
-        with suppress(Exception):  # a server that ends badly is what is tested
+            await self._serve(reader, writer, connection)
+        with suppress(Exception):  # the client may have reset the connection
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: Writer, visit: Visit) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: Writer, connection: RecordedConnection) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            visit.sent += head
+            connection.received += head
             if length := _LENGTH.search(head):
-                visit.sent += await reader.readexactly(int(length[1]))
+                connection.received += await reader.readexactly(int(length[1]))
             path = head.split()[1].decode("latin-1")
             if b"moved.test" in head:
                 path = "/to?http://10.0.0.9/v1/models"
@@ -74,8 +74,8 @@ class Trap:
         if kind == "hops":
             return _reply(b"", "302 Found", f"location: /hops/{int(rest) - 1}" if rest != "1" else "location: /a.jpg")
         if kind in ("v1", "v1beta", "api"):
-            return _reply(b'{"error": {"message": "trapped"}}', "418 Trapped", "content-type: application/json")
-        return _reply(self._picture, "200 OK", "set-cookie: id=cookie-of-the-trap", "content-type: image/jpeg")
+            return _reply(b'{"error": {"message": "recorded"}}', "418 Recorded", "content-type: application/json")
+        return _reply(self._image, "200 OK", "set-cookie: id=cookie-of-the-listener", "content-type: image/jpeg")
 
 
 def _reply(body: bytes, status: str, *lines: str) -> bytes:
