@@ -1,13 +1,12 @@
 """List the images of a batch: files, folders, patterns, standard input, manifests and URLs."""
 
 import itertools
-import json
 import os
 import posixpath
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import nsmallest
@@ -17,29 +16,21 @@ from urllib.parse import urlsplit
 from fsspec import AbstractFileSystem
 
 from bridge.batch.folder import BatchError, Folder, file_info, is_local, open_url
+from bridge.batch.manifest import Columns, read_manifest
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.text import listed
-from bridge.captioning.models import CaptionOptions
-from bridge.captioning.parsing import parse_request
-from bridge.errors import InvalidRequest
 from perspectives import Perspective
 from providers.base import JsonObject
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SIDECARS = (".txt", ".caption", ".json", ".jsonl", ".csv", ".parquet")
-REFERENCES = ("image", "file_name", "path", "url")
-"""Columns of a manifest that name the image."""
 _OUTPUT = re.compile(r"(captions|failures|metadata)(-\d+of\d+)?\.jsonl")
 """Names of the JSONL files that a batch writes."""
 _PATTERN = re.compile(r"[*?\[]")
 _DIGITS = re.compile(r"(\d+)")
 _UNMATCHED = "patterns without a match"
 _HTTP = ("http://", "https://")
-
-
-_Columns = tuple[Mapping[str, str], tuple[str, ...]]
-"""The variables and the contexts of a row of a manifest."""
 
 
 @dataclass(slots=True)
@@ -66,10 +57,10 @@ class _Files:
     known: set[str]
     fs: AbstractFileSystem | None = None
     bases: set[str] = field(default_factory=set)
-    images: dict[str, tuple[str, _Columns | None]] = field(default_factory=dict)
+    images: dict[str, tuple[str, Columns | None]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: _Columns | None) -> None:
+    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: Columns | None) -> None:
         """Add an image below the folder `base`. Raises BatchError for a second file system or a repeated row."""
         if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
@@ -171,7 +162,7 @@ def _add(
     url: str,
     options: Options,
     files: _Files,
-    columns: _Columns | None = None,
+    columns: Columns | None = None,
     base: str = "",
     *,
     is_listed: bool = True,
@@ -194,7 +185,7 @@ def _add(
 
 
 def _add_path(
-    url: str, options: Options, files: _Files, columns: _Columns | None, base: str, *, is_listed: bool
+    url: str, options: Options, files: _Files, columns: Columns | None, base: str, *, is_listed: bool
 ) -> None:
     fs, path = open_url(url)
     pattern = None if is_listed else _PATTERN.search(path)
@@ -273,37 +264,8 @@ def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
 
 def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, files: _Files) -> None:
     base = posixpath.dirname(path)
-    for number, line in enumerate(fs.cat_file(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        label = f"Line {number} of '{path}'"
-        try:
-            row = json.loads(line)
-            name = next(row.pop(column) for column in REFERENCES if column in row)
-        except (ValueError, TypeError, AttributeError, StopIteration, RecursionError):
-            name = None
-        if not (name and isinstance(name, str)):
-            raise BatchError(f"{label} is not a JSON object that names an image, in a column {', '.join(REFERENCES)}.")
-        columns = _read_columns(row, options, files.known, label)
+    for name, columns in read_manifest(path, fs.cat_file(path), options, files.known):
         place = posixpath.join(base, name)
         if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
             place = posixpath.normpath(place)
         _add(name if "://" in name else _url(place, fs), options, files, columns, base)
-
-
-def _read_columns(row: JsonObject, options: Options, known: set[str], label: str) -> _Columns:
-    """Return the variables and the contexts in a row of a manifest. Raises BatchError, whose text contains `label`."""
-    context = row.pop("context", None) or []
-    contexts = [context] if isinstance(context, str) else context
-    if not (isinstance(contexts, list) and all(isinstance(text, str) for text in contexts)):
-        raise BatchError(f"{label} has a 'context' that is neither a text nor a list of texts.")
-    if unknown := [name for name in row if name not in known]:
-        columns = ", ".join(sorted([*known, "context"]))
-        raise BatchError(f"{label} has a column '{unknown[0]}'. The perspective knows the columns {columns}.")
-    variables = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
-    image = ImageItem("", "", "", variables, tuple(contexts))
-    try:
-        parse_request(CaptionOptions, image.fields(options.request))
-    except InvalidRequest as error:
-        raise BatchError(f"{label}: {error}") from None
-    return image.variables, image.context
