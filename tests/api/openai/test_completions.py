@@ -90,7 +90,7 @@ def test_chunks(bridge: Bridge) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "code"),
     [(b.Length(), "answer_truncated"), (b.Cut(), "provider_error"), (b.WrongSchema(), "answer_invalid")],
-    ids=["length", "cut", "never fits"],
+    ids=["length", "cut", "always invalid"],
 )
 def test_a_failed_stream_ends_with_an_error(bridge: Bridge, behaviour: b.Behaviour, code: str) -> None:
     bridge.server.default = behaviour
