@@ -87,6 +87,7 @@ def test_words_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp
     assert (len(vllm_server.calls), (tmp_path / "a.txt").read_bytes()) == (5, b"caf\xe9 words, a alt_text")
 
 
+@pytest.mark.slow
 def test_files_of_others_survive(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     options = (tmp_path, *at(vllm_server), "--out", "txt", "json", "hf-metadata")
@@ -124,6 +125,7 @@ def test_a_run_without_shard_retries_the_failures_of_shards(
     assert [line["path"] for line in lines(tmp_path / "failures.jsonl")] == ["absent.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["txt", "json"])
 def test_another_perspective_makes_sidecars_stale(
     graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, out: str
@@ -233,6 +235,7 @@ def test_existing_sidecars(batch: Graphcap, vllm_server: OpenAIServer, tmp_path:
     assert run("stale", "--prefix", "ohwx ", "--temperature", "0.5") == (1, f"ohwx {text}")
 
 
+@pytest.mark.slow
 def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     """Runs for some of the images keep the failures and the table rows of the others."""
     photos(tmp_path, "a.jpg", "b.jpg")
@@ -266,6 +269,7 @@ def test_failures_are_listed_and_retried(batch: Graphcap, vllm_server: OpenAISer
     assert files(tmp_path) == {"a.txt", "b.txt", "page.txt", "renamed.txt", "metadata.jsonl", "failures.jsonl"}
 
 
+@pytest.mark.slow
 def test_failures_of_other_images_are_kept(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "sub/b.jpg", "sub/c.jpg")
     (tmp_path / "a.jpg").touch()
@@ -309,6 +313,7 @@ def test_inputs(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> N
     assert "Dutch" in prompts[0]
 
 
+@pytest.mark.slow
 def test_several_inputs_on_one_file_system(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "in/a.jpg", "in/sub/b.jpg")
     fs, bucket = fsspec.filesystem("memory"), f"/{tmp_path.name}"
@@ -631,6 +636,7 @@ def test_images_that_change_during_the_run(batch: Graphcap, vllm_server: OpenAIS
     assert sorted(stored) == sorted(sent)
 
 
+@pytest.mark.slow
 def test_a_run_pauses_with_a_provider_and_gives_up(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     down = (b.Status(503, retry_after=0.01),) * 3
@@ -749,6 +755,7 @@ def test_what_would_be_done(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     assert (costly.code, "not known" in costly.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_preview_counts_what_a_run_would_do(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     """It changes no file."""
     photos(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg")

@@ -330,6 +330,7 @@ def test_runs_at_the_same_time(
     assert not temporary.exists()
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, "a.jpg", "b.jpg")
     sidecar, index = tmp_path / "a.txt", tmp_path / ".graphcap.jsonl"
@@ -351,6 +352,7 @@ def test_a_crash_before_the_sidecar_was_written(batch: Graphcap, vllm_server: Op
         assert (len(vllm_server.calls), (tmp_path / "b.txt").read_text()) == (2, text)
 
 
+@pytest.mark.slow
 def test_a_run_between_two_parts_of_an_overwrite(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
     """The run between ends early, too: its rows do not count as overwritten. Another request overwrites all."""
     photos(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
