@@ -79,11 +79,6 @@ async def open_services(
     if settings.provider == "builtin":
         decoder.start()
     policy = _policy("any_but_metadata" if settings.base_url_policy == "any" else "listed", settings.provider_url_allow)
-    if settings.image_urls == "off":
-        image_policy = AddressPolicy("listed")  # an empty list allows no address
-    else:
-        ports = frozenset(settings.image_url_ports) or None
-        image_policy = _policy(settings.image_urls, settings.image_url_allow, ports)
     dispatcher = Dispatcher(
         providers,
         settings,
@@ -91,7 +86,9 @@ async def open_services(
         caller_pool=Pool(lambda keepalive: GuardedTransport(policy, settings.max_in_flight, keepalive)),
         max_concurrency=max_concurrency,
     )
-    fetcher = Fetcher(image_policy, timeout=settings.image_url_timeout, max_connections=settings.max_in_flight)
+    fetcher = Fetcher(
+        _image_policy(settings), timeout=settings.image_url_timeout, max_connections=settings.max_in_flight
+    )
     try:
         yield Services(
             settings,
@@ -112,6 +109,13 @@ async def open_services(
         await dispatcher.aclose()
         await fetcher.aclose()
         await decoder.aclose()
+
+
+def _image_policy(settings: Settings) -> AddressPolicy:
+    """Return the policy for the URLs of images."""
+    if settings.image_urls == "off":
+        return AddressPolicy("listed")  # an empty list allows no address
+    return _policy(settings.image_urls, settings.image_url_allow, frozenset(settings.image_url_ports) or None)
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
