@@ -1,5 +1,6 @@
 """A folder on any file system that fsspec reads: local or a bucket. Names are paths below the folder, with `/`."""
 
+import errno
 import glob
 import itertools
 import json
@@ -112,9 +113,15 @@ class Folder:
         """Return the content of a file, or None if the file does not exist."""
         try:
             content: bytes = self.fs.cat_file(self.path(name))
-        except FileNotFoundError:
-            return None
+        except OSError as error:  # a local name may be too long, too
+            if isinstance(error, FileNotFoundError) or error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
         return content
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of a text file, none if the file does not exist. Raises OSError."""
+        return (self.read(name) or b"").decode().splitlines()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file atomically: a reader sees the old content or the new one, even after a crash. Raises OSError."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from time import time_ns
-from typing import Self
+from typing import IO, Self
 
 from bridge.batch.folder import BatchError, Folder, to_line
 from bridge.batch.inputs import digest, natural
@@ -39,11 +39,12 @@ _TEXTS = ("key", "perspective", "content_key", "version", "text")
 class Entry:
     """The place of a row in a file of the index, and the versions of the row's content and image.
 
-    `is_overwriting`: whether an unfinished run with `--existing overwrite` has made the row. `earlier`: the row that it
-    replaces. Until the rows are joined, the sidecars may still be made from that row.
+    `file`: a descriptor, which reads the same file after another one has got its name. `is_overwriting`: whether an
+    unfinished run with `--existing overwrite` has made the row. `earlier`: the row that it replaces. Until the rows are
+    joined, the sidecars may still be made from that row.
     """
 
-    file: Path
+    file: int
     start: int
     end: int
     content_key: str
@@ -54,9 +55,7 @@ class Entry:
 
     def line(self) -> bytes:
         """Return the line of the row. Raises OSError."""
-        with self.file.open("rb") as file:
-            file.seek(self.start)
-            return file.read(self.end - self.start)
+        return os.pread(self.file, self.end - self.start, self.start)
 
     def row(self) -> Row:
         """Return the row, without the fields that only another version knows. Raises OSError."""
@@ -74,6 +73,7 @@ class Index:
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._perspectives: dict[str, None] = {}
+        self._descriptor = -1
         self._lock = Lock()
         self._is_joined = True
         self._stack = ExitStack()
@@ -87,10 +87,10 @@ class Index:
                 self._lock_folder(stack)
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="graphcap-")))
-            self._file = directory / self._name
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            own = directory / self._name
+            self._descriptor = os.open(own, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             stack.callback(os.close, self._descriptor)
-            self._read_all(directory)
+            self._read_all(directory, stack)
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # a crash left half a row
@@ -103,20 +103,22 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[Self]:
         """Read the rows of earlier runs. The folder is not changed or locked. Raises OSError."""
-        with TemporaryDirectory(prefix="graphcap-") as temporary:
-            directory = Path(self._folder.path("") if self._folder.is_local else temporary)
-            self._file = directory / self._name
-            self._read_all(directory)
+        with TemporaryDirectory(prefix="graphcap-") as temporary, ExitStack() as stack:
+            self._read_all(Path(self._folder.path("") if self._folder.is_local else temporary), stack)
             yield self
 
-    def _read_all(self, directory: Path) -> None:
-        """Read the files of the index. `directory`: where they are, or are copied to. Raises OSError."""
+    def _read_all(self, directory: Path, stack: ExitStack) -> None:
+        """Read the files of the index, which are open until `stack` is closed. Raises OSError.
+
+        `directory`: where they are, or are copied to.
+        """
         if self._folder.is_local:
             times = self._folder.index_files()
             paths = [directory / name for name in sorted(times, key=lambda name: times[name])]
         else:
             paths = self._download(directory)
-        rows = [row for path in paths for row in self._read(path)]
+        files = [stack.enter_context(path.open("rb")) for path in paths]
+        rows = [row for path, file in zip(paths, files, strict=True) for row in self._read(file, path.name)]
         rows.sort(key=lambda row: row[1].time)
         for pair, entry in rows:
             self._add(pair, entry)
@@ -159,22 +161,22 @@ class Index:
             except OSError:
                 return  # some network file systems have no locks
 
-    def _read(self, path: Path) -> Iterator[tuple[tuple[str, str], Entry]]:
+    def _read(self, file: IO[bytes], name: str) -> Iterator[tuple[tuple[str, str], Entry]]:
         """Yield the rows of a file, without those that are half written or of an unknown form."""
-        end = 0
-        with path.open("rb") as file:
-            for line in file:
-                start, end = end, end + len(line)
-                try:
-                    row = json.loads(line)
-                    time, texts = row.get(_TIME, 0), [row[name] for name in _TEXTS]
-                    is_known = isinstance(row["caption"]["result"], dict) and isinstance(time, int)
-                except (ValueError, TypeError, KeyError, AttributeError):
-                    continue
-                if is_known and all(isinstance(text, str) for text in texts):
-                    key, perspective, content_key, version, _ = texts
-                    is_overwriting = path == self._file and _FLAG in row
-                    yield (key, perspective), Entry(path, start, end, content_key, version, time, is_overwriting)
+        end, is_own = 0, name == self._name
+        descriptor = self._descriptor if is_own and self._descriptor >= 0 else file.fileno()
+        for line in file:
+            start, end = end, end + len(line)
+            try:
+                row = json.loads(line)
+                time, texts = row.get(_TIME, 0), [row[name] for name in _TEXTS]
+                is_known = isinstance(row["caption"]["result"], dict) and isinstance(time, int)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+            if is_known and all(isinstance(text, str) for text in texts):
+                key, perspective, content_key, version, _ = texts
+                entry = Entry(descriptor, start, end, content_key, version, time, is_own and _FLAG in row)
+                yield (key, perspective), entry
 
     def _add(self, pair: tuple[str, str], entry: Entry) -> None:
         earlier = self._entries.get(pair)
@@ -214,7 +216,7 @@ class Index:
                 os.ftruncate(self._descriptor, self._size)  # the next row begins a line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             start, self._size = self._size, self._size + written
-            entry = Entry(self._file, start, self._size, row.content_key, row.version, time, is_overwriting)
+            entry = Entry(self._descriptor, start, self._size, row.content_key, row.version, time, is_overwriting)
             self._is_joined = False
         if not self._folder.is_local:
             self._folder.write(f"{self._parts}/{digest(f'{row.key} {row.perspective}')}.jsonl", line)
@@ -223,12 +225,12 @@ class Index:
     def join(self) -> None:
         """Rewrite the index with one row per image and perspective, in natural order.
 
-        In a local folder, no row can be read or appended afterwards. Raises OSError.
+        In a local folder, no row can be appended afterwards. Raises OSError.
         """
         if self._is_joined:
             return
         keys = sorted(self._entries, key=lambda pair: (natural(pair[0]), pair[1]))
-        own = [entry for key in keys if (entry := self._entries[key]).file == self._file]
+        own = [entry for key in keys if (entry := self._entries[key]).file == self._descriptor]
         with self._folder.replacing(self._name) as file, file.open("wb") as joined:
             for entry in own:
                 line = entry.line()

@@ -25,8 +25,7 @@ from providers.base import JsonObject
 
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 SIDECARS = (".txt", ".caption", ".json", ".jsonl", ".csv", ".parquet")
-_OUTPUT = re.compile(r"(captions|failures|metadata)(-\d+of\d+)?\.jsonl")
-"""Names of the JSONL files that a batch writes."""
+_FAILURES = re.compile(r"failures(-\d+of\d+)?\.jsonl")
 _PATTERN = re.compile(r"[*?\[]")
 _DIGITS = re.compile(r"(\d+)")
 _UNMATCHED = "patterns without a match"
@@ -238,9 +237,12 @@ def _find(fs: AbstractFileSystem, folder: str, options: Options, files: _Files) 
 
 
 def _is_output(fs: AbstractFileSystem, path: str) -> bool:
-    """Return whether a batch wrote this JSONL file: it has the name of an output, and is beside an index."""
-    folder, _, name = path.rpartition("/")
-    return bool(_OUTPUT.fullmatch(name) and Folder(fs, folder).index_files())
+    """Return whether a batch wrote this JSONL file: a table that it has recorded, or a list of failures."""
+    root, _, name = path.rpartition("/")
+    folder = Folder(fs, root)
+    if _FAILURES.fullmatch(name):
+        return bool(folder.index_files())
+    return any(name in folder.lines(record) for record in folder.matches(".graphcap*.tables"))
 
 
 def _lines() -> list[str]:

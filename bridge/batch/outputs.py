@@ -74,7 +74,7 @@ class Outputs:
         if self._options.existing != "overwrite" and (table := next(foreign, "")):
             raise BatchError(
                 f"'{self._folder.path(table)}' was not written by this command. Move it, write elsewhere with "
-                "--output-dir, or replace it with --existing overwrite."
+                "--output-dir, or caption all images again with --existing overwrite."
             )
         self._check_sidecars(items, ignores_case=ignores_case)
 
@@ -148,7 +148,7 @@ class Outputs:
 
     def _own_tables(self) -> set[str]:
         """Return the names of the tables that this command has written. Raises OSError."""
-        return set((self._folder.read(self._record) or b"").decode().splitlines())
+        return set(self._folder.lines(self._record))
 
     def _tables(self) -> Iterator[tuple[str, Writer]]:
         """Yield the name and the function of each table."""

@@ -149,12 +149,14 @@ def _is_of_another(key: str, perspective: str, job: Job, index: Index, outputs: 
     others = index.others(key, perspective) if len(job.perspectives) == 1 else []
     if not others:
         return False
+    if outputs.caption(key, perspective).get("perspective") in others:
+        return True
     old = outputs.text(key, perspective)
-    if not old:
-        return outputs.caption(key, perspective).get("perspective") in others
     own = (row.text for row in index.rows(key, perspective) if row.text)
-    return merged("stale", old, own, "") is None and (
-        merged("stale", old, own_texts(index, key, perspective, job), "") is not None
+    return (
+        bool(old)
+        and merged("stale", old, own, "") is None
+        and (merged("stale", old, own_texts(index, key, perspective, job), "") is not None)
     )
 
 

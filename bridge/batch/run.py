@@ -78,6 +78,8 @@ class Batch:
             await task
         finally:
             task.cancel()
+            while not self._events.empty():  # `_run` puts a last event
+                self._events.get_nowait()
             await asyncio.gather(task, return_exceptions=True)
 
     def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:

@@ -149,6 +149,19 @@ def test_another_perspective_makes_sidecars_stale(
     assert "a alt_text" in sidecar.read_text()
 
 
+@pytest.mark.slow
+def test_stale_makes_sidecars_agree(graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """The text is of one perspective and the JSON of another one."""
+    photos(tmp_path, "a.jpg")
+    options, stale = (tmp_path, *at(vllm_server), "--out", "txt", "json"), ("--existing", "stale")
+    for perspective, extra in (("alt_text", ()), ("training_caption", stale), ("alt_text", ()), ("alt_text", stale)):
+        assert graphcap("batch", *options, "-p", perspective, *extra).code == 0
+        caption = json.loads((tmp_path / "a.json").read_text())
+        if perspective == "training_caption":
+            (tmp_path / "a.txt").unlink()
+    assert (caption["perspective"], (tmp_path / "a.txt").read_text()) == ("alt_text", "a alt_text")
+
+
 def test_a_text_of_another_perspective_in_a_table(
     graphcap: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -405,8 +418,8 @@ def test_outputs_among_the_inputs(batch: Graphcap, vllm_server: OpenAIServer, tm
     assert "Ignored files: sidecars: 4" in result.err
     other = photos(tmp_path / "other", "c.jpg") / "metadata.jsonl"
     other.write_text('{"file_name": "c.jpg"}')
-    assert batch(other, *at(vllm_server)).code == 0
-    assert (tmp_path / "other/c.txt").exists()
+    for summary in ("1 captioned", "0 captioned, 1 skipped"):
+        assert batch(other, *at(vllm_server)).err.splitlines()[0] == summary
 
 
 def test_ignored_files_and_folders(
@@ -593,8 +606,10 @@ def test_odd_names_and_files(batch: Graphcap, vllm_server: OpenAIServer, tmp_pat
         assert (tmp_path / f"{name.removesuffix('.jpg')}.txt").exists(), name
     assert os.path.exists(bad.replace(b".jpg", b".txt"))
     assert [row["file_name"] for row in lines(tmp_path / "metadata.jsonl")].count(os.fsdecode(b"latin\xe9.jpg")) == 1
-    result = batch(tmp_path, *at(vllm_server), "--out", "txt", "--ext", ".caption", "--output-dir", tmp_path / "out")
-    assert result.code == 3
+    short = (tmp_path, *at(vllm_server), "--out", "txt", "csv", "--ext", ".caption", "--output-dir", tmp_path / "out")
+    for existing in ("skip", "stale"):
+        assert batch(*short, "--existing", existing).code == 3
+    assert (tmp_path / "out/captions.csv").exists()
     (failure,) = lines(tmp_path / "out/failures.jsonl")
     assert (failure["path"], failure["code"]) == (f"{long}.jpg", "output_name_too_long")
 

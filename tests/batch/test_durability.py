@@ -1,5 +1,6 @@
 """Runs that are killed, that share a bucket, that go through a service: the files are those of one run."""
 
+import asyncio
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from bridge.batch.folder import Folder, file_info
 from bridge.batch.index import Index
 from bridge.batch.models import ImageItem, Row
 from bridge.batch.options import Options
+from bridge.batch.run import Batch
+from bridge.batch.start import prepared
 from bridge.captioning.services import open_services
 from bridge.settings import load
 from perspectives import catalog
@@ -210,6 +213,20 @@ async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: P
     ]
     assert {row.failure.code for row in missing if row.failure} == {"image_not_found"}
     assert files(tmp_path) == set()
+
+
+async def test_events_that_nobody_reads_do_not_block_the_end(
+    vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.batch.run._EVENTS", 1)
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    config = {"kind": "vllm", "base_url": vllm_server.url}
+    options = Options((str(tmp_path),), ("alt_text",), {"provider_config": config, "model": "tiny-vision"})
+    async with open_services(load()) as services, prepared(options, services) as batch:
+        events = Batch(batch).events()
+        await anext(events)
+        await asyncio.to_thread(vllm_server.wait_for_calls, 1)
+        await asyncio.wait_for(events.aclose(), 60)
 
 
 @pytest.mark.slow
@@ -436,3 +453,15 @@ def test_a_row_that_is_written_in_part(tmp_path: Path) -> None:
         index.append(replace(row, key="c.jpg"))
     with Index(folder) as index:
         assert [key for key in ("a.jpg", "b.jpg", "c.jpg") if index.row(key, "alt_text")] == ["a.jpg", "c.jpg"]
+
+
+def test_an_index_that_another_run_replaces(tmp_path: Path) -> None:
+    """A preview reads the index while a run may join its rows in another order."""
+    folder, row = Folder(LocalFileSystem(), str(tmp_path)), Row("", "alt_text", caption={"result": {}})
+    with Index(folder) as index:
+        for key in ("b.jpg", "a.jpg"):
+            index.append(replace(row, key=key, text=key * 100))
+        with Index(folder).reading() as preview:
+            index.join()
+            texts = {key: row.text for key in ("a.jpg", "b.jpg") if (row := preview.row(key, "alt_text"))}
+    assert texts == {"a.jpg": "a.jpg" * 100, "b.jpg": "b.jpg" * 100}
