@@ -16,7 +16,7 @@ from benchmarks.running import ROOT, Running, clean, stub, wired
 
 IMAGES = int(os.environ.get("RAY_IMAGES", "4800"))
 ACTORS = 2
-CALLS = int(os.environ.get("RAY_CALLS", "96"))
+CALLS = (32, 96)
 """Concurrent calls. Ray's own processes need about 7 % of a core at any rate, so fewer calls cost more per image."""
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A file system in memory, so that the time of the disk is not measured."""
@@ -24,22 +24,20 @@ _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 def run() -> Report:
     """Caption a folder of photos with both engines, at a stub provider that answers in 0.5 s."""
+    engines = {"in process": (), f"on Ray, {ACTORS} actors": ("--engine", "ray", "--num-actors", str(ACTORS))}
+    rows, targets = [], []
     with TemporaryDirectory(dir=_MEMORY) as folder, stub(DELAY) as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
-        engines = {"in process": (), f"on Ray, {ACTORS} actors": ("--engine", "ray", "--num-actors", str(ACTORS))}
-        figures = {name: measure(provider, folder, *options) for name, options in engines.items()}
-        bytes_of_row = (Path(folder) / ".graphcap.jsonl").stat().st_size / IMAGES
-    rows = [
-        (name, f"{cpu * 1000:.2f} ms CPU per image ({command * 1000:.2f} of the command), {rate:.1f} images/s")
-        for name, (cpu, command, rate) in figures.items()
-    ]
-    rows.append(("a row of the index", f"{bytes_of_row:.0f} bytes"))
-    own, ray = (cpu for cpu, *_ in figures.values())
-    return Report(
-        "Batch on Ray",
-        [Table(("engine", f"{IMAGES} photos of 70 KB, {CALLS} slots, {DELAY} s"), rows)],
-        (Target("CPU of a batch on Ray per image relative to that in process", 1.3, ray / own, "×"),),
-    )
+        for calls in CALLS:
+            figures = [measure(provider, folder, "--concurrency", str(calls), *each) for each in engines.values()]
+            for name, (cpu, command, rate) in zip(engines, figures, strict=True):
+                of_command = f"{command * 1000:.2f} of the command"
+                rows.append((f"{name}, {calls} calls", f"{cpu * 1000:.2f} ms CPU ({of_command}), {rate:.1f} images/s"))
+            own, ray = (cpu for cpu, *_ in figures)
+            title = f"CPU of a batch on Ray per image relative to that in process, {calls} concurrent calls"
+            targets.append(Target(title, 1.3, ray / own, "×"))
+        rows.append(("a row of the index", f"{(Path(folder) / '.graphcap.jsonl').stat().st_size / IMAGES:.0f} bytes"))
+    return Report("Batch on Ray", [Table(("engine", f"{IMAGES} photos of 70 KB, {DELAY} s"), rows)], tuple(targets))
 
 
 def measure(provider: Running, folder: str, *options: str) -> tuple[float, float, float]:
@@ -48,7 +46,7 @@ def measure(provider: Running, folder: str, *options: str) -> tuple[float, float
     All are those of the middle half of the images, with every process of the run: without the start and the end of Ray,
     and with the same number of images in flight at both ends.
     """
-    command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(CALLS)]
+    command = [sys.executable, "-m", "bridge.cli", "batch", folder, "-p", PERSPECTIVE]
     command += ["--existing", "overwrite", "--json", *options]
     quarter, done, ends = IMAGES // 4, 0, []
     with subprocess.Popen(command, cwd=ROOT, env=clean(wired(provider)), stdout=subprocess.PIPE) as process:

@@ -206,7 +206,7 @@ Engine = InProcess | OverHttp
 
 
 def _content(response: httpx2.Response) -> JsonObject:
-    """Return the JSON object of a response, {} if its content is anything else."""
+    """Return the JSON object of a response, or {} if the content is no JSON object."""
     try:
         content = response.json()
     except ValueError:

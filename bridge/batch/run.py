@@ -278,7 +278,7 @@ class Batch:
         """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
         if not isinstance(event, Progress):
             return
-        stages = self._stages.get(number, {}) if event.perspective else {}  # no perspective: the whole image
+        stages = self._stages.get(number, {}) if event.perspective else {}  # without a perspective, of the image
         self._stages[number] = {**stages, event.perspective: event.stage}
         if not self._events.full():
             self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
