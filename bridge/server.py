@@ -1,9 +1,7 @@
 """Run the service: listening sockets, worker processes, graceful shutdown, exit codes."""
 
 import asyncio
-import ctypes
 import errno
-import gc
 import logging
 import os
 import resource
@@ -24,6 +22,7 @@ from bridge.api.connection import STALL_SECONDS
 from bridge.api.drain import Drain
 from bridge.config.load import startup_warnings
 from bridge.http_protocol import RequestProtocol
+from bridge.memory import tune_memory
 from bridge.settings import PREFIX, Settings, load
 from bridge.telemetry.logging import configure_logging
 from bridge.telemetry.multiprocess import forget_worker, metrics_directory
@@ -39,9 +38,6 @@ _HANG_SECONDS = 30  # until a worker that does not respond is replaced; uvicorn'
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
-_GC_THRESHOLD = 5_000
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 64 * 1024 * 1024
 STARTUP_FAILED = 3  # uvicorn's exit code for a process that could not start
 INTERRUPTED = 130
 
@@ -234,21 +230,8 @@ def application(control: socket.socket | None = None) -> ASGIApp:
     RequestProtocol.header_timeout = settings.head_timeout
     drain = Drain()
     drain_on_signals(drain, settings.grace)
-    _tune_memory()
+    tune_memory()
     return create_app(settings, drain, service_engines(settings, control))
-
-
-def _tune_memory() -> None:
-    """Search for reference cycles less often, and let glibc keep freed memory for the next image.
-
-    By default, Python searches after 700 new objects, several times per caption. By default, glibc returns the buffers
-    of an image of 1 MB to the kernel after each request and has to obtain them again (docs/performance.md).
-    """
-    gc.set_threshold(_GC_THRESHOLD)
-    set_malloc_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if set_malloc_option is not None:
-        set_malloc_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        set_malloc_option(_M_MMAP_THRESHOLD, _KEPT_BYTES // 4)
 
 
 def drain_on_signals(drain: Drain, grace: float) -> None:

@@ -89,7 +89,7 @@ class RayOptions:
         "", "address of the cluster (default: RAY_ADDRESS, or a local one)", name="ray-address", metavar="HOST:PORT"
     )
     num_actors: int | None = _option(None, "actors on the cluster (default: as many as fit)", **_COUNT)
-    actor_cpus: float = _option(1.0, "CPUs per actor (default: 1)", type=_amount, metavar="N")
+    actor_cpus: float | None = _option(None, "CPUs per actor (default: those of a node)", type=_amount, metavar="N")
     actor_gpus: float = _option(0.0, "GPUs per actor, for --provider local (default: 0)", type=_amount, metavar="N")
 
 

@@ -1,6 +1,7 @@
 """Connect to a Ray cluster, and check its nodes before the first call."""
 
 import logging
+import math
 import os
 import re
 import socket
@@ -21,6 +22,8 @@ _PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_", "HF_")
 """Prefixes of variables that configure the file systems of fsspec."""
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _CONNECT_SECONDS = 10.0
+_CALLS = 64
+"""Calls at a time that one captioner makes without waiting for its event loop, with a model that answers in 0.5 s."""
 _LOCAL_MEMORY = 200 * 1024 * 1024
 """Bytes of the object store of a local cluster. It contains rows, and no image."""
 
@@ -29,12 +32,13 @@ _LOCAL_MEMORY = 200 * 1024 * 1024
 class Cluster:
     """A cluster that passed the checks. `control`: the actor of the run. `actors`: how many captioners are started.
 
-    `concurrency`: the provider calls that each of them makes at a time.
+    `cpus`: those of each of them. `concurrency`: the provider calls that each of them makes at a time.
     """
 
     ray: Any
     control: Any
     actors: int
+    cpus: float
     concurrency: int
 
 
@@ -50,9 +54,10 @@ def connect(prepared: Prepared) -> Cluster:
     _init(ray, options.address or os.environ.get("RAY_ADDRESS", "") or "local")
     sys.stdout = sys.stderr
     concurrency = prepared.job.options.concurrency
-    actors = _actors(ray, options, concurrency)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    actors, cpus = actors_for(nodes, options, concurrency)
     share = concurrency // actors
-    return Cluster(ray, _start(ray, prepared, share), actors, share)
+    return Cluster(ray, _start(ray, prepared, share, cpus), actors, cpus, share)
 
 
 def exit_if_connected(code: int) -> None:
@@ -114,18 +119,30 @@ def _require_open(address: str) -> None:
         raise BatchError(f"There is no Ray cluster at '{address}': {error.strerror or error}.") from None
 
 
-def _actors(ray: Any, options: RayOptions, concurrency: int) -> int:
-    """Return how many captioners to start: as many as fit in the cluster, each with at least one call at a time."""
-    resources = ray.cluster_resources()
-    needs = {"CPU": options.actor_cpus, "GPU": options.actor_gpus}
-    fits = min(int(resources.get(name, 0) / need) for name, need in needs.items() if need)
+def actors_for(nodes: list[dict[str, float]], options: RayOptions, concurrency: int) -> tuple[int, float]:
+    """Return how many captioners to start, and the CPUs of each. Each makes at least one call at a time.
+
+    By default there is one captioner per node, with all its CPUs. There are more for GPUs, and for more calls than the
+    event loops of so few processes can make. `nodes`: the resources of each node. Raises BatchError.
+    """
+
+    def fitting(cpus: float) -> int:
+        needs = {"CPU": cpus, "GPU": options.actor_gpus}
+        return sum(min(int(node.get(name, 0) / need) for name, need in needs.items() if need) for node in nodes)
+
+    calls = math.ceil(concurrency / _CALLS)
+    wanted = options.num_actors or (max(calls, fitting(1)) if options.actor_gpus else calls)
+    suitable = [node for node in nodes if node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= options.actor_gpus]
+    most = min((int(node["CPU"]) for node in suitable), default=1)
+    cpus = options.actor_cpus or next((n for n in range(most, 1, -1) if fitting(n) >= wanted), 1)
+    fits = fitting(cpus)
     if not fits:
-        has = ", ".join(f"{resources.get(name, 0):g} {name}s" for name in needs)
+        has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in ("CPU", "GPU"))
         raise BatchError(f"No actor fits in the cluster, which has {has}. Lower --actor-cpus or --actor-gpus.")
-    return min(options.num_actors or fits, concurrency)
+    return min(options.num_actors or fits, concurrency), cpus
 
 
-def _start(ray: Any, prepared: Prepared, concurrency: int) -> Any:
+def _start(ray: Any, prepared: Prepared, concurrency: int, cpus: float) -> Any:
     """Start the control of a run, and check the nodes. Raises BatchError and ProviderUnusable."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -133,20 +150,19 @@ def _start(ray: Any, prepared: Prepared, concurrency: int) -> Any:
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     control = ray.remote(Control).options(num_cpus=0, scheduling_strategy=here).remote()
-    ray.get(control.configure.remote(_setup(prepared, concurrency)))
+    ray.get(control.configure.remote(_setup(prepared, concurrency, cpus)))
     _check_nodes(ray, prepared, control)
     return control
 
 
-def _setup(prepared: Prepared, concurrency: int) -> Any:
+def _setup(prepared: Prepared, concurrency: int, cpus: float) -> Any:
     from bridge.batch.ray_worker import Setup
 
     options, settings = prepared.job.options, prepared.job.services.settings
-    assert options.ray is not None
     absolute = {
         "workspace": settings.workspace.absolute(),
         "perspectives_dir": tuple(path.absolute() for path in settings.perspectives_dir),
-        "image_workers": settings.image_workers or max(1, round(options.ray.actor_cpus)),
+        "image_workers": settings.image_workers or max(1, round(cpus)),
     }
     return Setup(
         replace(options, concurrency=concurrency),

@@ -116,7 +116,7 @@ class RayBatch(Batch):
             Captioner,
             fn_constructor_args=(self._cluster.control,),
             batch_size=1,
-            num_cpus=options.actor_cpus,
+            num_cpus=self._cluster.cpus,
             num_gpus=options.actor_gpus or None,
             compute=data.ActorPoolStrategy(
                 size=actors,

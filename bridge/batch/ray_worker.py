@@ -22,6 +22,7 @@ from bridge.batch.outage import Ended, Outages
 from bridge.batch.rows import Job, images_in_memory, open_job
 from bridge.captioning.services import open_services
 from bridge.deadline import Deadline
+from bridge.memory import tune_memory
 from bridge.run import Run
 from bridge.settings import Settings
 from bridge.version import __version__
@@ -122,6 +123,7 @@ class Captioner:
         self._outages = Outages(self._job, self._emit)
         self._room = asyncio.Semaphore(images_in_memory(setup.options.concurrency, self._job.engine.servers))
         self._stopped = control.stopped.remote().future()
+        tune_memory()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Caption the images of a block. The batch has one row, with a pickled Block. Return its pickled Captions."""

@@ -43,6 +43,7 @@ from bridge.cli.common import (
     with_services,
 )
 from bridge.cli.models import ensure_downloaded
+from bridge.memory import tune_memory
 from providers.call import fits_header
 
 KEY_VARIABLE = "GRAPHCAP_API_KEY"
@@ -143,6 +144,7 @@ async def _follow(batch: Batch, options: Options, services: Services, out: TextI
 
     The first interrupt finishes the calls in flight, the second one cancels them.
     """
+    tune_memory()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
