@@ -67,12 +67,15 @@ def servers() -> str:
 
 
 def provider_options() -> Iterator[tuple[str, ...]]:
-    """Yield kind, name and meaning of each provider option."""
+    """Yield kinds, name and meaning of each provider option."""
     from providers import registry
 
+    kinds: dict[tuple[str, str], list[str]] = {}
     for spec in registry.specs():
         for name, setting in spec.options.items():
-            yield f"`{spec.kind}`", f"`{name}`", setting.meaning
+            kinds.setdefault((name, setting.meaning), []).append(f"`{spec.kind}`")
+    for (name, meaning), names in kinds.items():
+        yield f"`{name}`", ", ".join(names), meaning
 
 
 def image_profiles() -> Iterator[tuple[str, ...]]:
@@ -124,7 +127,7 @@ HEADS = {
     "settings": (("setting", "default", "meaning"), settings),
     "errors": (("status", "code", "title", "retry may help"), errors),
     "providers": (("kind", "address", "key", "remark"), providers),
-    "provider-options": (("kind", "option", "meaning"), provider_options),
+    "provider-options": (("option", "kinds", "meaning"), provider_options),
     "image-profiles": (("kind", "types", "longest side"), image_profiles),
     "metrics": (("metric", "kind", "labels", "meaning"), metrics),
     "log-fields": (("field", "meaning"), log_fields),
