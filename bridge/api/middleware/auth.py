@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Scope
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed
 from bridge.settings import Settings
+from bridge.telemetry.record import RequestRecord
 
 log = logging.getLogger("graphcap")
 EXPOSED_HEADERS = (
@@ -100,7 +101,8 @@ class AccessControl:
         self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. The name of a valid API key becomes the caller."""
+        """Raise an error unless the request may be served. The name of a valid API key is recorded."""
+        record: RequestRecord = scope["state"]["record"]
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
@@ -111,10 +113,9 @@ class AccessControl:
         if self._keys:
             name = self._keys.find_in(headers)
             if name is not None:
-                scope["state"]["caller"] = f"key {name}"
-                scope["state"]["record"].key = name
+                record.key = name
             elif not (websocket or probe or _PAGES.fullmatch(path) or scope["method"] == "OPTIONS"):
-                await self._limiter.count(scope["state"]["caller"])  # rejected keys count against the client's address
+                await self._limiter.count(record.caller)  # rejected keys count against the client's address
                 raise ApiKeyRequired
         elif (websocket or scope["method"] not in _SAFE_METHODS) and not self._allow_origin(headers):
             raise OriginNotAllowed

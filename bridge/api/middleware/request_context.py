@@ -41,7 +41,7 @@ def record_of(connection: HTTPConnection) -> RequestRecord:
 
 def start_run(request: Request, options: CaptionOptions) -> Run:
     """Create the run of a caption or an analysis, and start its deadline."""
-    return record_of(request).start_run(deadline_of(options, services(request)), request.scope["state"]["caller"])
+    return record_of(request).start_run(deadline_of(options, services(request)))
 
 
 def provider_key(request: Request) -> str:
@@ -71,7 +71,7 @@ class RequestContextMiddleware:
         headers = Headers(scope=scope)
         trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
         identity = new_request_id(headers.get("x-request-id"))
-        record = RequestRecord(identity, trace_headers, trace_id=tracing.trace_id(trace_headers))
+        record = RequestRecord(identity, trace_headers)
         request_id.set(record.id)
         state = {**scope.get("state", {}), "record": record}
         path = "/" + scope["path"].lstrip("/")
