@@ -38,10 +38,10 @@ class EventStreamResponse(Response):
     ping = 15.0
     stall = STALL_SECONDS
 
-    def __init__(self, events: EventStream, record: RequestRecord, run: Run) -> None:
+    def __init__(self, events: EventStream, run: Run) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._record, self._deadline = events, record, run.deadline
+        self._events, self._deadline = events, run.deadline
 
     def encode(self, event: Event) -> bytes:
         """Encode the event. The result b"" means that the event is not sent."""
@@ -52,7 +52,7 @@ class EventStreamResponse(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writer = Writer(send, self.stall)
         async with self._events:
-            writing = asyncio.create_task(self._write(writer))
+            writing = asyncio.create_task(self._write(writer, scope["state"]["record"]))
             leaving = asyncio.create_task(disconnected(receive))
             try:
                 await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -65,10 +65,10 @@ class EventStreamResponse(Response):
                 for task in (writing, leaving):
                     task.cancel()
                 await asyncio.gather(writing, leaving, return_exceptions=True)
-        if writing.done() and not writing.cancelled():
+        if not writing.cancelled():
             writing.result()
 
-    async def _write(self, writer: Writer) -> None:
+    async def _write(self, writer: Writer, record: RequestRecord) -> None:
         """Send the events until `done`, or until the client stops reading."""
         while not writer.closed.is_set():
             try:
@@ -80,7 +80,7 @@ class EventStreamResponse(Response):
                 if event is None:
                     break
                 if isinstance(event, ErrorEvent):
-                    self._record.code = event.problem.code
+                    record.code = event.problem.code
                 block = self.encode(event)
             if block:
                 await writer.send({"type": "http.response.body", "body": block, "more_body": True}, self._deadline)

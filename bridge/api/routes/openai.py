@@ -23,8 +23,8 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 @router.post("/chat/completions")
 async def complete(request: Request) -> Response:
     """Caption the image of the last user message."""
-    resources, record = services(request), record_of(request)
-    record.wants_caption = True
+    resources = services(request)
+    record_of(request).wants_caption = True
     body = await read_body(request, resources.settings)
     if body.upload is not None:
         raise InvalidRequest("Send JSON, with the image as an image_url part of a message.")
@@ -33,7 +33,7 @@ async def complete(request: Request) -> Response:
     run = start_run(request, options)
     plan = plan_caption(perspective, options, resources, run, provider_key=provider_key(request))
     if chat.stream:
-        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), record, run)
+        return ChunkStreamResponse(chat, EventStream(plan, resources, run, partials=False), run)
     caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
     return JSONResponse(completion(caption, chat))
 

@@ -89,7 +89,7 @@ async def analyze_image(request: Request) -> Response:
     run = start_run(request, analyze_request)
     plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+        return EventStreamResponse(EventStream(plan, resources, run), run)
     outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
     result = _analysis(plan, outcomes, run)
     if isinstance(result, schemas.AnalyzeOut):
@@ -178,7 +178,7 @@ async def _caption(
     plan = await make_plan(caption_request, resources, run, upload=body.upload, provider_key=key)
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+        return EventStreamResponse(EventStream(plan, resources, run), run)
     caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
     if media_type == TEXT:  # one line, because training tools read one caption per line
         return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")
