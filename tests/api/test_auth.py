@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.server import _warnings
+from bridge.server import settings_warnings
 from bridge.settings import load
 from bridge.version import __version__
 from tests.api import streams
@@ -178,11 +178,12 @@ WARNINGS: list[tuple[dict[str, Any], str, bool]] = [
     ({"host": "0.0.0.0", "named_api_keys": f"react={NAMED_KEY}"}, PUBLIC, False),
     ({"host": "127.0.0.1"}, PUBLIC, False),
     ({"allowed_hosts": "*"}, "GRAPHCAP_ALLOWED_HOSTS is *", True),
+    ({"cors_origins": "*"}, "GRAPHCAP_CORS_ORIGINS is *", True),
 ]
 
 
 @pytest.mark.parametrize(("settings", "sentence", "warned"), WARNINGS)
-def test_a_service_without_keys_on_a_public_address_warns_at_start(
+def test_settings_that_admit_any_caller_cause_a_warning_at_start(
     settings: dict[str, Any], sentence: str, warned: bool
 ) -> None:
-    assert any(sentence in warning for warning in _warnings(load(**settings))) is warned
+    assert any(sentence in warning for warning in settings_warnings(load(**settings))) is warned

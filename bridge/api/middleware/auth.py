@@ -1,6 +1,5 @@
 """Access control: API keys, host names, and the origins of web pages."""
 
-import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,7 +16,6 @@ from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed
 from bridge.settings import Settings
 from bridge.telemetry.record import RequestRecord
 
-log = logging.getLogger("graphcap")
 EXPOSED_HEADERS = (
     *("X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry", "X-Request-Begun"),
     *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
@@ -30,16 +28,13 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Add CORS headers (without credentials) for the listed origins, by default for origins of this machine."""
-    origins = list(settings.cors_origins)
-    if "*" in origins:
-        log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
     return CORSMiddleware(
         app,
-        allow_origins=origins,
-        allow_origin_regex=None if origins else _LOCAL_ORIGIN,
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=None if settings.cors_origins else _LOCAL_ORIGIN,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=[*EXPOSED_HEADERS],
+        expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )
 
