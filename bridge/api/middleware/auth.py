@@ -91,7 +91,7 @@ class AccessControl:
     def __init__(self, settings: Settings, limiter: RateLimiter) -> None:
         self._keys = ApiKeys(settings)
         self._limiter = limiter
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
+        self._origins = settings.cors_origins
         self._hosts = frozenset(map(_host_name, settings.allowed_hosts))
         self._loopback_only = settings.loopback and not settings.keys
 
