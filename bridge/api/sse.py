@@ -3,7 +3,7 @@
 import asyncio
 
 from fastapi.sse import format_sse_event
-from pydantic import Field, RootModel
+from pydantic import RootModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -21,8 +21,6 @@ PING = b": ping\n\n"
 
 class StreamEvent(RootModel[Event]):
     """An event of a stream, over SSE or WebSocket. Over SSE, `type` is also the event name. `done` is the last one."""
-
-    root: Event = Field(discriminator="type")
 
 
 class EventStreamResponse(Response):

@@ -21,7 +21,6 @@ from bridge.telemetry.record import RequestRecord, log_fields
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
-UNROUTED = "other"
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"  # Content-Security-Policy of responses that are not pages
 DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
@@ -144,10 +143,10 @@ class _Exchange:
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:
-    """Count and log a request that has ended."""
+    """Count and log a request that has ended. Paths without a route are counted together."""
     record.end()
     path: str = getattr(scope.get("route"), "path", "")
-    metrics.count_request(record, path.removeprefix(API) or UNROUTED, method)
+    metrics.count_request(record, path.removeprefix(API) or "other", method)
     _log("request", record, scope, method)
 
 
