@@ -45,7 +45,6 @@ FIELDS = {
 }
 _MAX_VALUE = 200  # characters
 _REASONS: dict[Reason, str] = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
-_ENDED_EARLY = ("cancelled", "shutting_down")
 
 
 @dataclass(slots=True)
@@ -101,9 +100,9 @@ class RequestRecord:
         return round((time.perf_counter() - self.began) * 1000, 1)
 
     def end(self) -> None:
-        """Set the outcome of each unfinished run to the code that ended the request."""
+        """Set the outcome of each unfinished run: `shutting_down` if this ended the request, otherwise `cancelled`."""
         for run in self.runs:
-            run.outcome = run.outcome or (self.code if self.code in _ENDED_EARLY else _ENDED_EARLY[0])
+            run.outcome = run.outcome or ("shutting_down" if self.code == "shutting_down" else "cancelled")
 
     def server_timing(self) -> str:
         stages = self.run.timings.milliseconds() if self.run else {}
