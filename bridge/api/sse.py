@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi.sse import format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import RootModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,7 +16,6 @@ from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
 
 MEDIA_TYPE = "text/event-stream"
-PING = b": ping\n\n"
 
 
 class StreamEvent(RootModel[Event]):
@@ -73,7 +72,7 @@ class EventStreamResponse(Response):
                 async with asyncio.timeout(self.ping):
                     event = await anext(self._events, None)
             except TimeoutError:
-                block = PING
+                block = KEEPALIVE_COMMENT
             else:
                 if event is None:
                     break
