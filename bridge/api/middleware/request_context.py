@@ -10,11 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge import errors
 from bridge.api.drain import Drain
 from bridge.captioning import problems
-from bridge.captioning.models import CaptionOptions, Problem
-from bridge.captioning.plan import deadline_of
+from bridge.captioning.models import Problem
 from bridge.captioning.services import Services
 from bridge.errors import Cancelled
-from bridge.run import Run
 from bridge.telemetry import metrics, tracing
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord, log_fields
@@ -36,11 +34,6 @@ def services(connection: HTTPConnection) -> Services:
 def record_of(connection: HTTPConnection) -> RequestRecord:
     record: RequestRecord = connection.scope["state"]["record"]
     return record
-
-
-def start_run(request: Request, options: CaptionOptions) -> Run:
-    """Create the run of a caption or an analysis, and start its deadline."""
-    return record_of(request).start_run(deadline_of(options, services(request)))
 
 
 def provider_key(request: Request) -> str:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from bridge import errors
 from bridge.api import responses, schemas
 from bridge.api.connection import disconnected, until
-from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
+from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
 from bridge.api.sse import EventStreamResponse
@@ -18,7 +18,7 @@ from bridge.captioning.analyze import Outcomes, analyze
 from bridge.captioning.caption import caption_plan, usage_out
 from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, Problem
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import AnalysisPlan, make_analysis_plan, make_plan
+from bridge.captioning.plan import AnalysisPlan, deadline_of, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
 from bridge.errors import InvalidRequest, NothingToSynthesize
 from bridge.run import Run
@@ -86,7 +86,7 @@ async def analyze_image(request: Request) -> Response:
     """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
     body, resources, key = await _read_body(request), services(request), provider_key(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
-    run = start_run(request, analyze_request)
+    run = record_of(request).start_run(deadline_of(analyze_request, resources))
     plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
         return EventStreamResponse(EventStream(plan, resources, run), run)
@@ -174,7 +174,7 @@ async def _caption(
 ) -> Response:
     resources, key = services(request), provider_key(request)
     caption_request = parse_request(CaptionRequest, body.fields)
-    run = start_run(request, caption_request)
+    run = record_of(request).start_run(deadline_of(caption_request, resources))
     plan = await make_plan(caption_request, resources, run, upload=body.upload, provider_key=key)
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
