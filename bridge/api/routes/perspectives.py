@@ -91,23 +91,20 @@ async def analyze_image(request: Request) -> Response:
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
         return EventStreamResponse(EventStream(plan, resources, run), run)
     outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
-    result = _analysis(plan, outcomes, run)
-    if isinstance(result, schemas.AnalyzeOut):
-        return json_response(result)
-    return responses.problem_response(request, result)
+    return _analysis_response(request, plan, outcomes, run)
 
 
-def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.AnalyzeOut | Problem:
-    """Build the response, or a problem if every perspective failed."""
+def _analysis_response(request: Request, plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> Response:
+    """Build the response, which is a problem if every perspective failed."""
     runs = dict(zip(plan.names, run.children, strict=True))
     results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
     failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
     failed = {name: problems.report(error, runs[name]) for name, error in failures.items()}
     if not results:
-        return _all_failed(failed, run.request_id)
+        return responses.problem_response(request, _all_failed(failed, run.request_id))
     image = next(iter(results.values())).image
     synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
-    return schemas.AnalyzeOut(
+    analysis = schemas.AnalyzeOut(
         results=results,
         errors=failed,
         synthesis=synthesis,
@@ -116,6 +113,7 @@ def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.Analy
         timing=run.timings.milliseconds(),
         request_id=run.request_id,
     )
+    return json_response(analysis)
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
