@@ -123,8 +123,9 @@ def serve(settings: Settings, overrides: Mapping[str, str]) -> int:
     """
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in overrides.items()})
     configure_logging(settings.log, settings.log_level)
-    for warning in (*startup_warnings(), *_warnings(settings)):
+    for warning in (*startup_warnings(), *settings_warnings(settings)):
         log.warning(warning)
+    raise_file_limit(settings.max_in_flight)
     config = uvicorn_config(settings)
     try:
         listening = listen(settings.host.strip("[]"), settings.port)
@@ -171,21 +172,28 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _warnings(settings: Settings) -> Iterator[str]:
+def settings_warnings(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each setting that may be a mistake."""
     if not settings.workspace.is_dir():
         yield f"There is no directory {str(settings.workspace)!r}: the service runs without a workspace."
     if not settings.keys and not settings.loopback:
         yield f"The service listens on {settings.host} and has no API keys: any caller can use it ({PREFIX}API_KEYS)."
     if "*" in settings.allowed_hosts and not settings.keys:
         yield f"{PREFIX}ALLOWED_HOSTS is * and there are no API keys: a web page can use this service by DNS rebinding."
-    needed = _DESCRIPTORS_PER_REQUEST * settings.max_in_flight + _DESCRIPTORS_RESERVED
+    if "*" in settings.cors_origins:
+        yield f"{PREFIX}CORS_ORIGINS is *: every web page can use this service from its visitor's browser."
+
+
+def raise_file_limit(max_in_flight: int) -> None:
+    """Raise this process's limit of open files to what the requests need. Log a warning if it stays too low."""
+    needed = _DESCRIPTORS_PER_REQUEST * max_in_flight + _DESCRIPTORS_RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
         text = f"This process may open {allowed} files, and {PREFIX}MAX_IN_FLIGHT needs {needed}"
-        yield f"{text}. Raise the limit (ulimit -n), or lower the setting."
+        log.warning(f"{text}. Raise the limit (ulimit -n), or lower the setting.")
 
 
 def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:

@@ -79,9 +79,10 @@ def _check_network(text: str) -> str:
 
 
 def _check_origin(origin: str) -> str:
+    """Return the origin as browsers send it: in lower case and without a slash at its end. Raises ValueError."""
     if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", origin, re.IGNORECASE):
         raise ValueError("write each origin as a browser sends it, such as https://captions.example")
-    return origin
+    return origin.rstrip("/").lower()
 
 
 def _check_host(name: str) -> str:

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from bridge import errors
 from bridge.api import responses as formats
+from bridge.api.middleware.request_context import API
 from bridge.api.schemas import AllFailed, CaptionFromPath, ProviderBody, ProviderByName
 from bridge.api.sse import StreamEvent
 from bridge.captioning import problems
@@ -97,10 +98,10 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     schemas.update(defined["$defs"])
     document["components"]["securitySchemes"] = _SECURITY
-    document["components"]["responses"] = errors = _error_responses()
+    document["components"]["responses"] = error_responses = _error_responses()
     for full, operations in document["paths"].items():
-        path = full.removeprefix("/api/v1")
-        statuses = [status for status in errors if status != "401" or path != _WITHOUT_KEY]
+        path = full.removeprefix(API)
+        statuses = [status for status in error_responses if status != "401" or path != _WITHOUT_KEY]
         references = {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
         for operation in operations.values():
             operation["responses"] = {"200": operation["responses"]["200"], **references}
@@ -112,7 +113,7 @@ def build(app: FastAPI) -> dict[str, Any]:
             operations["post"]["responses"]["200"]["content"] |= _OPERATIONS[path].content
             operations["post"]["requestBody"] = _request_body(path, _OPERATIONS[path])
         if path == _ANALYZE:
-            operations["post"]["responses"] |= _analysis_errors(errors)
+            operations["post"]["responses"] |= _analysis_errors(error_responses)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
@@ -140,12 +141,12 @@ def _any_of(*models: type[BaseModel]) -> dict[str, Any]:
     return references[0] if len(references) == 1 else {"anyOf": references}
 
 
-def _analysis_errors(errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _analysis_errors(error_responses: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the error responses of an analysis, which has its own error body if all perspectives failed."""
     failed = _any_of(Problem, AllFailed)
     return {
         status: {**error, "content": {name: {**media, "schema": failed} for name, media in error["content"].items()}}
-        for status, error in errors.items()
+        for status, error in error_responses.items()
     }
 
 

@@ -1,7 +1,6 @@
 """Read a JSON or multipart request body within limits of size and time. No temporary files are used."""
 
 import asyncio
-import re
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -17,8 +17,7 @@ from bridge.settings import Settings
 from providers.base import JsonObject
 
 UPLOAD_PART = "image"
-_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
-_UTF_8 = ("utf-8", "utf8", "us-ascii")
+_UTF_8 = (b"utf-8", b"utf8", b"us-ascii")
 _GRACE_SECONDS = 10.0
 _MAX_VALUES = 200_000  # commas and brackets; parsing blocks the event loop for at most 0.15 s
 
@@ -96,8 +95,8 @@ def _check_size(text: bytes | str, name: str) -> None:
 
 
 async def _read_multipart(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> RequestBody:
-    charset = _CHARSET.search(request.headers["content-type"])
-    if charset and charset[1].lower() not in _UTF_8:
+    _, parameters = parse_options_header(request.headers["content-type"])
+    if parameters.get(b"charset", b"utf-8").lower() not in _UTF_8:
         raise InvalidRequest("Send the multipart body as UTF-8.")  # not every Python codec decodes text
     parser = MultiPartParser(request.headers, chunks, max_files=8, max_fields=64, max_part_size=limit)
     parser.spool_max_size = sys.maxsize  # starlette 1.10 would write parts over 1 MiB to files

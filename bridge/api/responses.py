@@ -13,7 +13,6 @@ from bridge.api.middleware.request_context import record_of
 from bridge.api.openai import problem as openai
 from bridge.captioning import problems
 from bridge.captioning.models import Problem
-from bridge.telemetry.record import MAX_VALUE
 
 JSON, TEXT, EVENTS = "application/json", "text/plain", sse.MEDIA_TYPE
 PROBLEM_JSON = "application/problem+json"
@@ -47,10 +46,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
     The React client parses only `application/json`, so `application/problem+json` is sent only if `Accept` prefers it.
     """
-    record = record_of(request)
-    record.code = problem.code
-    if problem.provider:
-        record.notes["provider"] = problem.provider[:MAX_VALUE]
+    record_of(request).code = problem.code
     headers: dict[str, str] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(ceil(problem.retry_after))

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from fastapi.sse import format_sse_event
-from pydantic import Field, RootModel
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import RootModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,13 +16,10 @@ from bridge.run import Run
 from bridge.telemetry.record import RequestRecord
 
 MEDIA_TYPE = "text/event-stream"
-PING = b": ping\n\n"
 
 
 class StreamEvent(RootModel[Event]):
     """An event of a stream, over SSE or WebSocket. Over SSE, `type` is also the event name. `done` is the last one."""
-
-    root: Event = Field(discriminator="type")
 
 
 class EventStreamResponse(Response):
@@ -38,10 +35,10 @@ class EventStreamResponse(Response):
     ping = 15.0
     stall = STALL_SECONDS
 
-    def __init__(self, events: EventStream, record: RequestRecord, run: Run) -> None:
+    def __init__(self, events: EventStream, run: Run) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._record, self._deadline = events, record, run.deadline
+        self._events, self._deadline = events, run.deadline
 
     def encode(self, event: Event) -> bytes:
         """Encode the event. The result b"" means that the event is not sent."""
@@ -52,7 +49,7 @@ class EventStreamResponse(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         writer = Writer(send, self.stall)
         async with self._events:
-            writing = asyncio.create_task(self._write(writer))
+            writing = asyncio.create_task(self._write(writer, scope["state"]["record"]))
             leaving = asyncio.create_task(disconnected(receive))
             try:
                 await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -65,22 +62,22 @@ class EventStreamResponse(Response):
                 for task in (writing, leaving):
                     task.cancel()
                 await asyncio.gather(writing, leaving, return_exceptions=True)
-        if writing.done() and not writing.cancelled():
+        if not writing.cancelled():
             writing.result()
 
-    async def _write(self, writer: Writer) -> None:
+    async def _write(self, writer: Writer, record: RequestRecord) -> None:
         """Send the events until `done`, or until the client stops reading."""
         while not writer.closed.is_set():
             try:
                 async with asyncio.timeout(self.ping):
                     event = await anext(self._events, None)
             except TimeoutError:
-                block = PING
+                block = KEEPALIVE_COMMENT
             else:
                 if event is None:
                     break
                 if isinstance(event, ErrorEvent):
-                    self._record.code = event.problem.code
+                    record.code = event.problem.code
                 block = self.encode(event)
             if block:
                 await writer.send({"type": "http.response.body", "body": block, "more_body": True}, self._deadline)

@@ -109,8 +109,9 @@ def count_request(record: RequestRecord, route: str, method: str) -> None:
     if record.wants_caption and not record.captions:
         label = record.run.perspective_label if record.run else "unknown"
         CAPTIONS.labels(label, "none", record.code or "unknown", "none").inc()
-    for attempt in (attempt for run in record.runs for attempt in run.attempts.calls):
-        _count_call(attempt)
+    for run in record.runs:
+        for attempt in run.attempts.calls:
+            _count_call(attempt)
     if record.run is not None:
         for source, size in record.run.image_bytes.items():
             RECEIVED.labels(source).inc(size)

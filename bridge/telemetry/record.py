@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.deadline import Deadline
 from bridge.run import Reason, Run, total
+from bridge.telemetry.tracing import trace_id
 from providers.base import Usage
 
 FIELDS = {
@@ -42,36 +43,46 @@ FIELDS = {
     "stages": "milliseconds of each stage; `model` includes all waiting for providers",
     "requests": "on the line of a WebSocket: the number of requests that were begun",
 }
-MAX_VALUE = 200  # characters
+_MAX_VALUE = 200  # characters
 _REASONS: dict[Reason, str] = {"retry": "retries", "reask": "reasks", "schema": "schema_steps", "fallback": "fallbacks"}
-_ENDED_EARLY = ("cancelled", "shutting_down")
 
 
 @dataclass(slots=True)
 class RequestRecord:
     """The data of one request for log line, metrics and `Server-Timing`.
 
-    `wants_caption`: the request is for captions, even if it is rejected. `run`: the request's run, None before it
-    begins. `code`: the code of the problem that ended the request. `key`: the name of the caller's API key. `notes`:
-    further fields of the log line. `headers`: further headers of the response.
+    `trace_headers`: the caller's trace context. `wants_caption`: the request is for captions, even if it is rejected.
+    `run`: the request's run, None before it begins. `code`: the code of the problem that ended the request. `address`:
+    the caller's address or network. `key`: the name of the caller's API key. `requests`: how many requests a WebSocket
+    has begun. `headers`: further headers of the response.
     """
 
     id: str
     trace_headers: dict[str, str] = field(default_factory=dict)
-    trace_id: str = ""
     began: float = field(default_factory=time.perf_counter)
     wants_caption: bool = False
     run: Run | None = None
     code: str = ""
+    address: str = ""
     key: str = ""
     status: int = 0
-    notes: dict[str, str | int] = field(default_factory=dict)
+    requests: int = 0
     headers: dict[str, str] = field(default_factory=dict)
 
-    def start_run(self, deadline: Deadline, caller: str = "") -> Run:
-        """Return the run of this request. `caller` identifies the caller to fair queues."""
-        self.run = Run(deadline, self.id, caller=caller, trace_headers=self.trace_headers)
+    def start_run(self, deadline: Deadline) -> Run:
+        """Return the run of this request."""
+        self.run = Run(deadline, self.id, caller=self.caller, trace_headers=self.trace_headers)
         return self.run
+
+    @property
+    def caller(self) -> str:
+        """Return the name under which rate limits and fair queues count the caller."""
+        return f"key {self.key}" if self.key else f"address {self.address}"
+
+    @property
+    def trace_id(self) -> str:
+        """Return the id of the caller's trace or of the first span, "" if there is none."""
+        return trace_id(self.trace_headers) or next((run.trace_id for run in self.runs if run.trace_id), "")
 
     @property
     def runs(self) -> list[Run]:
@@ -89,11 +100,9 @@ class RequestRecord:
         return round((time.perf_counter() - self.began) * 1000, 1)
 
     def end(self) -> None:
-        """Set the outcome of each unfinished run to the code that ended the request."""
+        """Set the outcome of each unfinished run: `shutting_down` if this ended the request, otherwise `cancelled`."""
         for run in self.runs:
-            run.outcome = run.outcome or (self.code if self.code in _ENDED_EARLY else _ENDED_EARLY[0])
-        if self.run is not None:
-            self.trace_id = self.trace_id or next((run.trace_id for run in self.runs if run.trace_id), "")
+            run.outcome = run.outcome or ("shutting_down" if self.code == "shutting_down" else "cancelled")
 
     def server_timing(self) -> str:
         stages = self.run.timings.milliseconds() if self.run else {}
@@ -109,7 +118,7 @@ def log_fields(record: RequestRecord, method: str, path: str, client: str) -> di
         "key": record.key,
         "trace_id": record.trace_id,
         **_call_fields(record.runs),
-        **record.notes,
+        "requests": record.requests,
         **_caption_fields(record.captions),
         "queue_ms": stages.get("queue"),
         "image_bytes": sum(record.run.image_bytes.values()) if record.run else 0,
@@ -118,7 +127,7 @@ def log_fields(record: RequestRecord, method: str, path: str, client: str) -> di
     return {
         "request_id": record.id,
         "method": method,
-        "path": path[:MAX_VALUE],
+        "path": path[:_MAX_VALUE],
         "status": record.status,
         "ms": record.milliseconds,
         **{name: value for name, value in known.items() if value},
@@ -154,19 +163,19 @@ def _caption_fields(captions: list[Run]) -> dict[str, Any]:
         "provider": _joined(run.provider for run in captions),
         "model": _joined(run.model for run in captions),
         "output_mode": _joined(run.attempts.calls[-1].output_mode for run in captions if run.attempts.calls),
-        "outcomes": ",".join(run.outcome for run in captions)[:MAX_VALUE] if len(captions) > 1 else "",
+        "outcomes": ",".join(run.outcome for run in captions)[:_MAX_VALUE] if len(captions) > 1 else "",
     }
 
 
 def _joined(values: Iterable[str]) -> str:
-    return ",".join(dict.fromkeys(values))[:MAX_VALUE]
+    return ",".join(dict.fromkeys(values))[:_MAX_VALUE]
 
 
 def _stages(record: RequestRecord) -> dict[str, float]:
     """Return the duration of each stage. For an analysis, use the slowest caption of each stage."""
     stages: dict[str, float] = {}
-    for timings in [run.timings for run in record.runs]:
-        for stage, ms in timings.milliseconds().items():
+    for run in record.runs:
+        for stage, ms in run.timings.milliseconds().items():
             stages[stage] = max(stages.get(stage, 0.0), ms)
     if record.run is not None:
         stages |= record.run.timings.milliseconds()

@@ -87,12 +87,11 @@ def rejection(service: Service, *path: str, **options: Any) -> Response:
     return refused.value.response
 
 
-def state(limit: int = 99) -> dict[str, Any]:
+def state() -> dict[str, Any]:
     """Return what the middleware passes to a handler in `scope["state"]`."""
     return {
-        "in_flight": ConcurrencyLimit(limit),
+        "in_flight": ConcurrencyLimit(99),
         "drain": Drain(),
         "rates": RateLimiter(Settings()),
-        "caller": "a test",
         "record": RequestRecord("r1"),
     }

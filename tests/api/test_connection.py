@@ -6,21 +6,27 @@ import socket as sockets
 from types import SimpleNamespace
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Send
 from starlette.websockets import WebSocket
 
 from bridge.api.routes.websocket import Connection
-from bridge.captioning.services import open_services
-from bridge.settings import Settings
+from bridge.captioning.services import Services
 from tests.api import streams
 from tests.api.sockets import frame, state
 from tests.api.streams import HANG_GUARD, SAMPLE
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
-from tests.service import WORKSPACE, Service
+from tests.service import Service
 
 
-async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer) -> None:
+def connection(services: Services, receive: Receive, send: Send, **options: float) -> Connection:
+    """Return the handler of a WebSocket whose client is simulated by `receive` and `send`."""
+    app = SimpleNamespace(state=SimpleNamespace(services=services))
+    scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state()}
+    return Connection(WebSocket(scope, receive, send), **options)
+
+
+async def test_a_websocket_that_is_not_read_is_closed(services: Services, vllm_server: OpenAIServer) -> None:
     """The client does not read the result. The call of its other request is cancelled."""
     vllm_server.reply(b.Hang("first"))
     vllm_server.default = b.Answer(streams.GOOD)
@@ -39,14 +45,14 @@ async def test_a_websocket_that_is_not_read_is_closed(vllm_server: OpenAIServer)
         if '"type":"result"' in message.get("text", ""):
             await asyncio.Future()
 
-    async with open_services(Settings(workspace=WORKSPACE)) as services, asyncio.timeout(HANG_GUARD):
-        app = SimpleNamespace(state=SimpleNamespace(services=services))
-        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state()}
-        await Connection(WebSocket(scope, receive, send), stall=0.1).serve()
+    async with asyncio.timeout(HANG_GUARD):
+        await connection(services, receive, send, stall=0.1).serve()
         await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1, HANG_GUARD)
 
 
-async def test_an_exception_of_one_request_does_not_cancel_the_others(vllm_server: OpenAIServer) -> None:
+async def test_an_exception_of_one_request_does_not_cancel_the_others(
+    services: Services, vllm_server: OpenAIServer
+) -> None:
     """The result of `a1` cannot be sent. `a1` ends with an error, and `a2` with its result."""
     vllm_server.default = b.Hold(b.Answer(streams.GOOD))
     incoming: asyncio.Queue[Message] = asyncio.Queue()
@@ -63,10 +69,8 @@ async def test_an_exception_of_one_request_does_not_cancel_the_others(vllm_serve
         if event.get("type") in ("result", "error"):
             ends.put_nowait(event)
 
-    async with open_services(Settings(workspace=WORKSPACE)) as services, asyncio.timeout(HANG_GUARD):
-        app = SimpleNamespace(state=SimpleNamespace(services=services))
-        scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state()}
-        serving = asyncio.create_task(Connection(WebSocket(scope, incoming.get, send)).serve())
+    async with asyncio.timeout(HANG_GUARD):
+        serving = asyncio.create_task(connection(services, incoming.get, send).serve())
         await asyncio.to_thread(vllm_server.wait_for_calls, 2, HANG_GUARD)
         vllm_server.release()
         by_id = {event["id"]: event for event in [await ends.get(), await ends.get()]}

@@ -143,7 +143,7 @@ def test_errors_in_multipart_bodies_are_named(service: Service) -> None:
     photo = PHOTO.read_bytes()
     form = "multipart/form-data"
     text = b'--x\r\nContent-Disposition: form-data; name="perspective"\r\n\r\n\\ud800+2AA-\r\n--x--\r\n'
-    charsets = ("utf-7", "unicode_escape", "idna", "utf-16", "hex", "none-such", "")
+    charsets = ("utf-7", "unicode_escape", "idna", "utf-16", "hex", "none-such", "", "utf-8; charset=utf-7")
     requests: list[tuple[dict[str, Any], str]] = [
         ({"files": [("image", ("a.jpg", photo)), ("image", ("b.jpg", photo))]}, "two images"),
         ({"files": {"image": ("a.jpg", photo), "colour": (None, "red")}}, "colour"),

@@ -77,11 +77,11 @@ def test_websocket_requests_are_counted_including_rejected_ones() -> None:
 
 
 ADDRESSES = {
-    "203.0.113.9": "address 203.0.113.9",
-    "2001:db8:1:2:3:4:5:6": "address 2001:db8:1:2::/64",
-    "::ffff:203.0.113.9": "address 203.0.113.9",
-    "": "address ",
-    "a-socket": "address a-socket",
+    "203.0.113.9": "203.0.113.9",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+    "::ffff:203.0.113.9": "203.0.113.9",
+    "": "",
+    "a-socket": "a-socket",
 }
 
 

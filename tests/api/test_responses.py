@@ -1,15 +1,15 @@
 """Response formats: content negotiation, and the formats in the OpenAPI document."""
 
+import json
+
 import httpx
 import pytest
 from starlette.requests import Request
 
-from bridge.api import openapi, responses
+from bridge.api import responses
 from bridge.api.responses import EVENTS, JSON, PROBLEM_JSON, TEXT, negotiate
-from bridge.app import build
-from bridge.settings import Settings
 from tests.api.streams import API, HANG_GUARD, SAMPLE
-from tests.service import Service
+from tests.service import ROOT, Service
 
 AXIOS = "application/json, text/plain, */*"
 
@@ -49,7 +49,7 @@ BODIES = {
 
 @pytest.mark.parametrize("path", BODIES)
 def test_every_route_has_the_documented_formats(service: Service, path: str) -> None:
-    document = openapi.build(build(Settings(_env_file=None)))  # type: ignore[call-arg]
+    document = json.loads((ROOT / "openapi.json").read_text("utf-8"))
     content = document["paths"][f"/api/v1{path}"]["post"]["responses"]["200"]["content"]
     for accept in (JSON, TEXT, EVENTS, AXIOS):
         url = service.url + path.format(name="alt_text")

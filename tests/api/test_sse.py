@@ -148,7 +148,7 @@ async def response_to(services: Services, server: OpenAIServer, **options: Any) 
     run = Run(Deadline(60), "r1")
     request = CaptionRequest.model_validate({**streams.caption(server), "image": ImageRef(path=SAMPLE)})
     plan = await make_plan(request, services, run)
-    response = EventStreamResponse(EventStream(plan, services, run), state()["record"], run)
+    response = EventStreamResponse(EventStream(plan, services, run), run)
     vars(response).update(options)
     return response
 

@@ -1,6 +1,5 @@
 """Access control: API keys, host names, and the origins of web pages."""
 
-import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,8 +14,8 @@ from starlette.types import ASGIApp, Scope
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.errors import ApiKeyRequired, HostNotAllowed, OriginNotAllowed
 from bridge.settings import Settings
+from bridge.telemetry.record import RequestRecord
 
-log = logging.getLogger("graphcap")
 EXPOSED_HEADERS = (
     *("X-Request-ID", "Server-Timing", "Retry-After", "X-Should-Retry", "X-Request-Begun"),
     *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
@@ -29,16 +28,13 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Add CORS headers (without credentials) for the listed origins, by default for origins of this machine."""
-    origins = list(settings.cors_origins)
-    if "*" in origins:
-        log.warning("GRAPHCAP_CORS_ORIGINS is *: every web page can use this service from its visitor's browser.")
     return CORSMiddleware(
         app,
-        allow_origins=origins,
-        allow_origin_regex=None if origins else _LOCAL_ORIGIN,
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=None if settings.cors_origins else _LOCAL_ORIGIN,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=[*EXPOSED_HEADERS],
+        expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )
 
@@ -95,12 +91,13 @@ class AccessControl:
     def __init__(self, settings: Settings, limiter: RateLimiter) -> None:
         self._keys = ApiKeys(settings)
         self._limiter = limiter
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.cors_origins)
+        self._origins = settings.cors_origins
         self._hosts = frozenset(map(_host_name, settings.allowed_hosts))
         self._loopback_only = settings.loopback and not settings.keys
 
     async def check(self, scope: Scope) -> None:
-        """Raise an error unless the request may be served. The name of a valid API key becomes the caller."""
+        """Raise an error unless the request may be served. The name of a valid API key is recorded."""
+        record: RequestRecord = scope["state"]["record"]
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope["root_path"])
         probe = _PROBES.fullmatch(path) is not None
@@ -111,10 +108,9 @@ class AccessControl:
         if self._keys:
             name = self._keys.find_in(headers)
             if name is not None:
-                scope["state"]["caller"] = f"key {name}"
-                scope["state"]["record"].key = name
+                record.key = name
             elif not (websocket or probe or _PAGES.fullmatch(path) or scope["method"] == "OPTIONS"):
-                await self._limiter.count(scope["state"]["caller"])  # rejected keys count against the client's address
+                await self._limiter.count(record.caller)  # rejected keys count against the client's address
                 raise ApiKeyRequired
         elif (websocket or scope["method"] not in _SAFE_METHODS) and not self._allow_origin(headers):
             raise OriginNotAllowed

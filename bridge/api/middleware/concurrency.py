@@ -11,6 +11,7 @@ from bridge.api.middleware.rate_limit import RateLimiter, client_address
 from bridge.errors import TABLE, ServerAtCapacity, ShuttingDown
 from bridge.settings import Settings
 from bridge.telemetry import metrics
+from bridge.telemetry.record import RequestRecord
 
 
 class ConcurrencyLimit:
@@ -45,8 +46,7 @@ def is_work(scope: Scope) -> bool:
 class AdmissionMiddleware:
     """Reject requests that are not allowed, or that the worker cannot serve now.
 
-    It adds to `scope["state"]`: `caller`, the name under which limits count the caller, and the objects with which a
-    WebSocket admits its own requests.
+    It adds to `scope["state"]` the objects with which a WebSocket admits its own requests.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, drain: Drain) -> None:
@@ -60,17 +60,17 @@ class AdmissionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        state = scope["state"]
-        state |= {"rates": self._rates, "in_flight": self._in_flight, "drain": self._drain}
-        state["caller"] = client_address(scope)
+        scope["state"] |= {"rates": self._rates, "in_flight": self._in_flight, "drain": self._drain}
+        record: RequestRecord = scope["state"]["record"]
+        record.address = client_address(scope)
         work = is_work(scope)
         try:
             await self._access.check(scope)
             if work:
-                state["record"].headers = await self._rates.count(state["caller"])
+                record.headers = await self._rates.count(record.caller)
                 self._in_flight.acquire()
         except tuple(TABLE) as error:
-            state["record"].headers = getattr(error, "headers", {})
+            record.headers = getattr(error, "headers", {})
             await responses.reject(error, scope, receive, send)
             return
         try:

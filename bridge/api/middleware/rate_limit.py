@@ -78,16 +78,16 @@ class RateLimiter:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the name of a caller without an API key: its IPv4 address, or the /64 network of its IPv6 address."""
-    return _caller((scope.get("client") or ("local", 0))[0])
+    """Return the address under which a caller is counted: its IPv4 address, or the /64 network of its IPv6 address."""
+    return _network((scope.get("client") or ("local", 0))[0])
 
 
 @lru_cache
-def _caller(host: str) -> str:
+def _network(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:
-        return f"address {host}"
+        return host
     if isinstance(address, IPv6Address):
-        return f"address {address.ipv4_mapped or ip_network((int(address) >> 64 << 64, 64))}"
-    return f"address {address}"
+        return str(address.ipv4_mapped or ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)

@@ -10,18 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge import errors
 from bridge.api.drain import Drain
 from bridge.captioning import problems
-from bridge.captioning.models import CaptionOptions, Problem
-from bridge.captioning.plan import deadline_of
+from bridge.captioning.models import Problem
 from bridge.captioning.services import Services
 from bridge.errors import Cancelled
-from bridge.run import Run
 from bridge.telemetry import metrics, tracing
 from bridge.telemetry.logging import new_request_id, request_id
 from bridge.telemetry.record import RequestRecord, log_fields
 
 log = logging.getLogger("graphcap")
 API = "/api/v1"
-UNROUTED = "other"
 _NO_PAGE = "default-src 'none'; frame-ancestors 'none'"  # Content-Security-Policy of responses that are not pages
 DISCONNECTED = 499  # logged if the client closed the connection, as in nginx
 _CANCELLED = errors.TABLE[Cancelled].status, errors.TABLE[Cancelled].code
@@ -37,11 +34,6 @@ def services(connection: HTTPConnection) -> Services:
 def record_of(connection: HTTPConnection) -> RequestRecord:
     record: RequestRecord = connection.scope["state"]["record"]
     return record
-
-
-def start_run(request: Request, options: CaptionOptions) -> Run:
-    """Create the run of a caption or an analysis, and start its deadline."""
-    return record_of(request).start_run(deadline_of(options, services(request)), request.scope["state"]["caller"])
 
 
 def provider_key(request: Request) -> str:
@@ -71,7 +63,7 @@ class RequestContextMiddleware:
         headers = Headers(scope=scope)
         trace_headers = tracing.read_headers(headers.getlist("traceparent"), headers.getlist("tracestate"))
         identity = new_request_id(headers.get("x-request-id"))
-        record = RequestRecord(identity, trace_headers, trace_id=tracing.trace_id(trace_headers))
+        record = RequestRecord(identity, trace_headers)
         request_id.set(record.id)
         state = {**scope.get("state", {}), "record": record}
         path = "/" + scope["path"].lstrip("/")
@@ -144,10 +136,10 @@ class _Exchange:
 
 
 def finish(record: RequestRecord, scope: Scope, method: str) -> None:
-    """Count and log a request that has ended."""
+    """Count and log a request that has ended. Paths without a route are counted together."""
     record.end()
     path: str = getattr(scope.get("route"), "path", "")
-    metrics.count_request(record, path.removeprefix(API) or UNROUTED, method)
+    metrics.count_request(record, path.removeprefix(API) or "other", method)
     _log("request", record, scope, method)
 
 

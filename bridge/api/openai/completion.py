@@ -10,7 +10,6 @@ from bridge.api.sse import EventStreamResponse
 from bridge.captioning.models import Caption, ErrorEvent, Event, Result, Started, UsageOut
 from bridge.captioning.stream import EventStream
 from bridge.run import Run
-from bridge.telemetry.record import RequestRecord
 from providers.base import JsonObject
 
 _DONE = b"data: [DONE]\n\n"
@@ -30,10 +29,10 @@ def _content(caption: Caption, chat: ChatRequest) -> str:
 class ChunkStreamResponse(EventStreamResponse):
     """Sends the role, then the valid content in one chunk: with partial content, a re-ask would give two answers."""
 
-    def __init__(self, chat: ChatRequest, events: EventStream, record: RequestRecord, run: Run) -> None:
-        super().__init__(events, record, run)
+    def __init__(self, chat: ChatRequest, events: EventStream, run: Run) -> None:
+        super().__init__(events, run)
         self._chat = chat
-        self._heading = _head("chat.completion.chunk", chat, record.id)
+        self._heading = _head("chat.completion.chunk", chat, run.request_id)
 
     def encode(self, event: Event) -> bytes:
         """Return the chunks of an event. An error is an error object. `[DONE]` follows only a complete answer."""

@@ -6,7 +6,6 @@ from starlette.requests import Request
 
 from bridge.captioning.models import Problem
 
-PREFIX = "/v1/"
 _TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 _IMAGE_CODES = ("image_unreachable", "image_too_large", "unsupported_image", "invalid_image", "address_refused")
 _PARAMS = {
@@ -22,7 +21,7 @@ _MODEL_SYNTAX = "A model is written [perspective][@[provider][/model]]; GET /v1/
 
 def is_openai_path(request: Request) -> bool:
     path: str = request.scope["path"]
-    return path.removeprefix(request.scope.get("root_path", "")).startswith(PREFIX)
+    return path.removeprefix(request.scope.get("root_path", "")).startswith("/v1/")
 
 
 def error_body(problem: Problem) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The pages for people: `/` captions photos, `/docs` is Swagger UI. Both are served from this process, offline."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
+import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
@@ -36,19 +36,11 @@ _DOCS_HEADERS = {
 }
 
 
-def _find_docs_files() -> dict[str, Path]:
-    """Return the files of /docs: Swagger UI from fastapi-offline, and the script that starts it."""
-    package = find_spec("fastapi_offline")
-    assert package is not None
-    assert package.origin is not None
-    swagger = Path(package.origin).parent / "static"
-    names = ("swagger-ui.css", "swagger-ui-bundle.js")
-    return {**{name: swagger / name for name in names}, "docs.js": _STATIC / "docs.js"}
-
-
 _PAGE_FILES = {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js"}  # its place in a checkout
 _PAGE_FILES |= {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
-_DOCS_FILES = _find_docs_files()
+_SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+_DOCS_FILES = {"docs.js": _STATIC / "docs.js"}  # starts Swagger UI
+_DOCS_FILES |= {name: _SWAGGER / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")}
 
 
 async def page(request: Request) -> Response:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from bridge import errors
 from bridge.api import responses, schemas
 from bridge.api.connection import disconnected, until
-from bridge.api.middleware.request_context import provider_key, record_of, services, start_run
+from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.api.request_body import RequestBody, read_body
 from bridge.api.responses import EVENTS, TEXT, json_response, negotiate
 from bridge.api.sse import EventStreamResponse
@@ -18,7 +18,7 @@ from bridge.captioning.analyze import Outcomes, analyze
 from bridge.captioning.caption import caption_plan, usage_out
 from bridge.captioning.models import AnalyzeRequest, Caption, CaptionRequest, Problem
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import AnalysisPlan, make_analysis_plan, make_plan
+from bridge.captioning.plan import AnalysisPlan, deadline_of, make_analysis_plan, make_plan
 from bridge.captioning.stream import EventStream
 from bridge.errors import InvalidRequest, NothingToSynthesize
 from bridge.run import Run
@@ -86,28 +86,25 @@ async def analyze_image(request: Request) -> Response:
     """Caption one image with several perspectives at the same time, and combine the captions with a synthesizer."""
     body, resources, key = await _read_body(request), services(request), provider_key(request)
     analyze_request = parse_request(AnalyzeRequest, body.fields)
-    run = start_run(request, analyze_request)
+    run = record_of(request).start_run(deadline_of(analyze_request, resources))
     plan = await make_analysis_plan(analyze_request, resources, run, upload=body.upload, provider_key=key)
     if negotiate(request, responses.ANALYSIS_TYPES) == EVENTS:
-        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+        return EventStreamResponse(EventStream(plan, resources, run), run)
     outcomes = await until(disconnected(request.receive), analyze(plan, resources, run))
-    result = _analysis(plan, outcomes, run)
-    if isinstance(result, schemas.AnalyzeOut):
-        return json_response(result)
-    return responses.problem_response(request, result)
+    return _analysis_response(request, plan, outcomes, run)
 
 
-def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.AnalyzeOut | Problem:
-    """Build the response, or a problem if every perspective failed."""
+def _analysis_response(request: Request, plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> Response:
+    """Build the response, which is a problem if every perspective failed."""
     runs = dict(zip(plan.names, run.children, strict=True))
     results = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Caption)}
     failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Exception)}
     failed = {name: problems.report(error, runs[name]) for name, error in failures.items()}
     if not results:
-        return _all_failed(failed, run.request_id)
+        return responses.problem_response(request, _all_failed(failed, run.request_id))
     image = next(iter(results.values())).image
     synthesis = results.pop(plan.synthesizer.perspective.name, None) if plan.synthesizer else None
-    return schemas.AnalyzeOut(
+    analysis = schemas.AnalyzeOut(
         results=results,
         errors=failed,
         synthesis=synthesis,
@@ -116,6 +113,7 @@ def _analysis(plan: AnalysisPlan, outcomes: Outcomes, run: Run) -> schemas.Analy
         timing=run.timings.milliseconds(),
         request_id=run.request_id,
     )
+    return json_response(analysis)
 
 
 def _all_failed(failed: dict[str, Problem], request_id: str) -> Problem:
@@ -174,11 +172,11 @@ async def _caption(
 ) -> Response:
     resources, key = services(request), provider_key(request)
     caption_request = parse_request(CaptionRequest, body.fields)
-    run = start_run(request, caption_request)
+    run = record_of(request).start_run(deadline_of(caption_request, resources))
     plan = await make_plan(caption_request, resources, run, upload=body.upload, provider_key=key)
     media_type = negotiate(request, responses.CAPTION_TYPES)
     if media_type == EVENTS:
-        return EventStreamResponse(EventStream(plan, resources, run), record_of(request), run)
+        return EventStreamResponse(EventStream(plan, resources, run), run)
     caption = await until(disconnected(request.receive), caption_plan(plan, resources, run))
     if media_type == TEXT:  # one line, because training tools read one caption per line
         return PlainTextResponse(" ".join(caption.rendered.split()) + "\n")

@@ -82,7 +82,7 @@ async def _list_models(request: Request, provider: TargetRequest) -> Response:
 
 
 def _start_run(request: Request) -> Run:
-    return record_of(request).start_run(check.deadline(services(request)), request.scope["state"]["caller"])
+    return record_of(request).start_run(check.deadline(services(request)))
 
 
 async def _read_provider(request: Request, name: str) -> TargetRequest:

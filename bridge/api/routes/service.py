@@ -68,7 +68,7 @@ async def scrape(request: Request) -> Response:
     """Return every metric in Prometheus' text format."""
     update_gauges(request.app)
     text = await asyncio.to_thread(metrics.exposition) if metrics.SHARED else metrics.exposition()
-    alone = request.app.state.services.settings.workers > 1 and not metrics.SHARED
+    alone = services(request).settings.workers > 1 and not metrics.SHARED
     return Response(_ONE_WORKER + text if alone else text, media_type=metrics.MEDIA_TYPE)
 
 

@@ -61,9 +61,7 @@ class Connection:
         self._in_flight: ConcurrencyLimit = state["in_flight"]
         self._drain: Drain = state["drain"]
         self._rates: RateLimiter = state["rates"]
-        self._caller: str = state["caller"]
         self._keys = ApiKeys(self._services.settings)
-        self._begun = 0
         self._handling = False
         self._idle = asyncio.Event()
 
@@ -82,7 +80,6 @@ class Connection:
             await responses.reject(error, self._socket.scope, self._socket.receive, self._socket.send)
         finally:
             self._in_flight.sockets -= 1
-            self._record.notes["requests"] = self._begun
 
     async def _serve(self) -> None:
         """Receive frames, then cancel the requests. In a shutdown, the client receives their errors."""
@@ -142,7 +139,6 @@ class Connection:
         name = self._key_name(fields) if fields.get("type") == "auth" else None
         if name is None:
             await self._reject_key()
-        self._caller = f"key {name}"
         self._record.key = name
 
     def _key_name(self, fields: JsonObject) -> str | None:
@@ -152,7 +148,7 @@ class Connection:
     async def _reject_key(self) -> NoReturn:
         """Close the WebSocket of a caller without a valid key. The attempt counts against the client's address."""
         try:
-            await self._rates.count(self._caller)
+            await self._rates.count(self._record.caller)
         except errors.RateLimitExceeded as error:
             await self._close(error, _POLICY_VIOLATION)
         await self._close(errors.ApiKeyRequired(), _POLICY_VIOLATION)
@@ -160,8 +156,8 @@ class Connection:
     async def _handle(self, frame: str | bytes) -> None:
         """Handle one frame. If this fails, report the error and keep the WebSocket open."""
         name: str | None = None
-        record = RequestRecord(new_request_id(), self._record.trace_headers, trace_id=self._record.trace_id, status=200)
-        record.key = self._record.key
+        record = RequestRecord(new_request_id(), self._record.trace_headers, status=200)
+        record.address, record.key = self._record.address, self._record.key
         request_id.set(record.id)
         try:
             fields = await self._parse(frame)
@@ -172,7 +168,7 @@ class Connection:
                 return
             name = identity if isinstance(identity, str) and 0 < len(identity) <= _MAX_ID else None
             if kind != "cancel":
-                await self._rates.count(self._caller)
+                await self._rates.count(self._record.caller)
             if kind not in (*_REQUESTS, "cancel"):
                 text = "The frame's 'type' must be caption, analyze or cancel."
                 raise errors.InvalidRequest(text, (("/type", "unknown frame type"),))
@@ -197,7 +193,7 @@ class Connection:
                 raise errors.BodyTooLarge(limit)
             return parse_object(frame, "The frame")
         except (errors.BodyTooLarge, errors.InvalidJson, errors.InvalidRequest):
-            await self._rates.count(self._caller)
+            await self._rates.count(self._record.caller)
             raise
 
     def _cancel(self, id: str, fields: JsonObject) -> None:
@@ -215,16 +211,16 @@ class Connection:
         limit = self._services.settings.max_socket_requests
         if len(self._running) >= limit:
             raise errors.SocketAtCapacity(limit)
-        if self._drain.begun.is_set() and self._begun:
+        if self._drain.begun.is_set() and self._record.requests:
             raise errors.ShuttingDown
         if self._in_flight.full:
             raise errors.ServerAtCapacity
         model, make = _REQUESTS[kind]
         request = parse_request(model, fields)
-        run = record.start_run(deadline_of(request, self._services), self._caller)
+        run = record.start_run(deadline_of(request, self._services))
         events = EventStream(await make(request, self._services, run), self._services, run, id=id)
         self._in_flight.acquire()
-        self._begun += 1
+        self._record.requests += 1
         self._running[id] = events
         task = self._tasks.create_task(self._send_events(id, events, run, record))
         task.add_done_callback(lambda _: self._ended(id, record))
