@@ -22,7 +22,7 @@ from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
 from bridge.captioning.services import open_services, service_engines
 from bridge.dispatch.probes import Probes
-from bridge.settings import Settings
+from bridge.settings import Settings, load
 from bridge.telemetry import tracing
 from bridge.telemetry.logging import silence_libraries
 from bridge.version import __version__
@@ -31,8 +31,12 @@ from providers.local_supervisor import Engines
 log = logging.getLogger("graphcap")
 
 
-def create_app(settings: Settings, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
-    """Create the ASGI application. `engines`: by default those of this process. Raises SettingsError."""
+def create_app(settings: Settings | None = None, drain: Drain | None = None, engines: Engines | None = None) -> ASGIApp:
+    """Create the ASGI application, by default with the settings of the environment. Raises SettingsError.
+
+    `engines`: by default those of this process.
+    """
+    settings = settings or load()
     silence_libraries()
     app = AdmissionMiddleware(build(settings, engines), settings, drain or Drain())
     return RequestContextMiddleware(cors(app, settings), settings.root_path)

@@ -85,7 +85,7 @@ class AccessControl:
     send it in its first message. Without keys, POST requests and WebSockets from foreign web pages are rejected.
 
     The Host header must have a name of GRAPHCAP_ALLOWED_HOSTS. Without this setting, a service on loopback without keys
-    accepts only names of this machine and of listed CORS origins, because another name means DNS rebinding.
+    accepts only loopback names such as `localhost`, and those of listed CORS origins: another name means DNS rebinding.
     """
 
     def __init__(self, settings: Settings, limiter: RateLimiter) -> None:
