@@ -99,7 +99,7 @@ class Supervisor:
         """Start the engine, report its address, and hold it until the connection is closed or the engine ends."""
         options = replace(Options(**request), gpu_layers=self._settings.gpu_layers)
         engine = self._engines.setdefault(options, EngineProcess(options, self._settings.idle))
-        for other in self._engines.values():
+        for other in list(self._engines.values()):  # another call may add an engine meanwhile
             if other is not engine and not other.users and engine.state == "stopped":
                 other.stop()  # free its memory for the next engine
                 await other.join()

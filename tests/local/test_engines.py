@@ -1,5 +1,6 @@
 """Engine processes: start, end, idle time and errors for invalid files."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -65,6 +66,17 @@ async def test_another_model_replaces_an_idle_one(model: Path, tmp_path: Path, e
             pass
         await until(engines, calls=0)
     assert [(row["model"], row["state"]) for row in await engines.report()] == [("tiny", "stopped"), ("other", "ready")]
+
+
+async def test_two_models_may_replace_an_idle_one_at_once(model: Path, tmp_path: Path, engines: Engines) -> None:
+    async def load(path: Path) -> None:
+        async with engines.lease(options(path), GUARD):
+            pass
+
+    await load(model)
+    await until(engines, calls=0)
+    await asyncio.gather(*(load(tiny.write(tmp_path, name)) for name in ("first", "second")))
+    assert [row["load_seconds"] is not None for row in await engines.report()] == [True] * 3
 
 
 async def test_the_environment_of_an_engine_has_no_key(
