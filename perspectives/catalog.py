@@ -59,22 +59,24 @@ class Loaded:
     broken: dict[str, Path] = field(default_factory=dict)
 
     def note(self, file: Path, problems: Sequence[Problem], severity: Severity) -> None:
-        self.problems += [FileProblem(file, problem.pointer, problem.message, severity) for problem in problems]
+        shown = _encodable(file)
+        self.problems += [FileProblem(shown, problem.pointer, problem.message, severity) for problem in problems]
 
     def parse(self, file: Path, directory: Path) -> Perspective | None:
         """Read the perspective in a file. Return None and record the mistakes if the file is not usable."""
         self.files += 1
+        shown = _encodable(file)
         data: Any = None
         try:
             data = read_json(file)
-            folder = file.parent.name if file.parent != directory else "custom"
-            return parse(data, source=str(file), module=folder)
+            folder = shown.parent.name if file.parent != directory else "custom"
+            return parse(data, source=str(shown), module=folder)
         except UnreadableFile as error:
             self.note(file, [error.problem], "error")
         except InvalidPerspective as error:
             self.note(file, error.problems, "error")
         name = data.get("name") if isinstance(data, dict) else None
-        self.broken |= {name: file for name in (name, file.stem) if isinstance(name, str)}
+        self.broken |= {name: shown for name in (name, shown.stem) if isinstance(name, str)}
         return None
 
     def read(self, directory: Path, override: bool) -> None:
@@ -179,6 +181,11 @@ def _modules(perspectives: Iterable[Perspective], settings: ModuleSettings) -> d
         description = f"{', '.join(titles[name][:6])}{', …' if len(titles[name]) > 6 else ''}."
         modules[name] = ModuleInfo(name, title, description, setting.enabled, len(titles[name]))
     return modules
+
+
+def _encodable(file: Path) -> Path:
+    """Return the path with `?` for each byte that is not UTF-8, so that it can be written as JSON."""
+    return Path(str(file).encode("utf-8", "replace").decode())
 
 
 def _place(file: Path) -> str:

@@ -57,7 +57,7 @@ class InvalidPerspective(PerspectiveError):
 class UnknownPerspective(PerspectiveError):
     """No usable perspective has this name. `reason`: why an existing perspective cannot be used, otherwise ""."""
 
-    def __init__(self, name: str, known: Iterable[str], reason: str = "") -> None:
+    def __init__(self, name: str, known: Iterable[str], reason: str) -> None:
         explanation = f"There is no perspective '{shortened(name)}'.{suggestion(name, known)}"
         super().__init__(f"The perspective '{shortened(name)}' cannot be used: {reason}" if reason else explanation)
 
@@ -70,7 +70,7 @@ class UnknownModule(PerspectiveError):
 class MissingVariables(PerspectiveError):
     """Variables without a default were not passed. `unknown`: passed variables that are not declared."""
 
-    def __init__(self, names: tuple[str, ...], unknown: tuple[str, ...] = ()) -> None:
+    def __init__(self, names: tuple[str, ...], unknown: tuple[str, ...]) -> None:
         self.names = names
         others = f" It has no variable {', '.join(map(shortened, unknown[:_SHOWN]))}." if unknown else ""
         super().__init__(f"The perspective needs a value in 'variables' for: {', '.join(names)}.{others}")

@@ -23,7 +23,7 @@ Text = Annotated[str, BeforeValidator(_number_as_text)]
 class Form(BaseModel):
     """Base class of these models. Values are not converted to other types."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", regex_engine="python-re")
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +48,7 @@ class Column(Form):
 class Variable(Form):
     """A variable of a prompt. A variable without a `default` is required."""
 
-    name: str = Field(pattern=f"^{IDENTIFIER}$")
+    name: str = Field(pattern=rf"^{IDENTIFIER}\Z")
     description: str = ""
     default: str | None = None
     required: bool | None = None

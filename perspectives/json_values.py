@@ -1,9 +1,8 @@
-"""Copy plain JSON values within size limits, and compute their digests."""
+"""Copy plain JSON values within size limits."""
 
 import json
 import math
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any
 
 from perspectives.errors import InvalidPerspective, Problem, below
@@ -51,11 +50,6 @@ def to_json(value: object, depth: int) -> bytes:
     if text.count(b"[") + text.count(b"{") > depth and _is_deep(value, depth):
         raise _TooDeep(depth)
     return text
-
-
-def digest(content: Any) -> str:
-    """Return the hexadecimal SHA-256 of a JSON value. The order of keys counts, because models follow this order."""
-    return sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 def items(value: Any) -> Iterator[tuple[str | int, Any]]:

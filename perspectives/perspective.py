@@ -1,13 +1,16 @@
 """Read perspectives from JSON. A perspective is a prompt with the schema of the answer."""
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from typing import get_args
 
 from perspectives.document import Document
 from perspectives.errors import InvalidPerspective, Problem, shortened, under
 from perspectives.forms import Kind, Variable
 from perspectives.graphcap_fields import to_fields, to_schema
-from perspectives.json_values import JsonObject, copy_json, digest
+from perspectives.json_values import JsonObject, copy_json
 from perspectives.prompt import FIELD, PLACEHOLDER, template_warnings
 from perspectives.validation import Validator, compile_schema
 
@@ -45,10 +48,12 @@ class Perspective:
     warnings: tuple[Problem, ...] = field(default=(), repr=False)
     extras: JsonObject = field(default_factory=dict, repr=False)
     source: str = "inline"
-    digest: str = field(init=False, default="")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", digest(self._content()))
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of the content as JSON. The order of keys counts, because models follow this order."""
+        text = json.dumps(self._content(), ensure_ascii=False, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()
 
     @property
     def json_schema(self) -> JsonObject:

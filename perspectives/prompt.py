@@ -102,13 +102,14 @@ def _is_declared(path: str, schema: JsonObject) -> bool:
     steps = _steps(path, schema.get("properties", ()))
     node: Any = schema
     for step in steps:
-        declared = node.get("properties") if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            return True
+        declared, kind = node.get("properties"), node.get("type")
         if declared is not None and step not in declared:
             return False
-        kind = node.get("type") if isinstance(node, dict) else None
         if kind in _SCALARS or (kind == "array" and step != "*" and not step.isdecimal()):
             return False
-        node = declared[step] if declared is not None else node.get("items") if isinstance(node, dict) else None
+        node = node.get("items") if declared is None else declared[step]
     return bool(steps)
 
 

@@ -6,6 +6,7 @@ event loop too. Therefore the size of an answer times the weight of its schema i
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -175,11 +176,9 @@ def _from_text(text: str, node: JsonObject) -> Any:
     if "boolean" in types and word in ("true", "false"):
         return word == "true"
     if types & {"number", "integer"} and word.isascii() and "_" not in word:
-        try:
+        with suppress(ValueError):
             number = float(word)
             return int(word) if word.lstrip("+-").isdecimal() else int(number) if number.is_integer() else number
-        except (ValueError, OverflowError):
-            return text
     return text
 
 

@@ -10,7 +10,7 @@ from providers.call import foreign_reply
 from providers.errors import ProviderError, Refused
 from providers.http_errors import classify, error_in_200
 from providers.stainless import StainlessClient
-from providers.text import Answer, AnswerText, Failure, mapping, model_of, whole_characters
+from providers.text import Answer, AnswerText, mapping, model_of, whole_characters
 
 if TYPE_CHECKING:
     import anthropic
@@ -209,10 +209,10 @@ class MessageAnswer(Answer):
             read += (cached or 0) + self._counts.get("cache_creation_input_tokens", 0)
         self._text.usage = usage_of(read, self._counts.get("output_tokens"), cached)
 
-    def _failure(self) -> Failure | None:
+    def _failure(self) -> ProviderError | None:
         match self.finish:
             case "refusal":
-                return Refused, "The model declined to describe the image."
+                return self._error(Refused, "The model declined to describe the image.")
             case "max_tokens":
                 return self._truncated("Raise max_tokens; thinking counts too.")
             case "model_context_window_exceeded":

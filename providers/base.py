@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from secrets import token_bytes
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pybase64 import b64encode
 
@@ -16,7 +16,7 @@ OutputMode = Literal["json_schema", "json_schema_relaxed", "json_object", "promp
 PLACEHOLDER = token_bytes(24)
 """Placeholder for the bytes of an image until the request is sent. Random, so that no prompt contains it."""
 PLACEHOLDER_BASE64 = b64encode(PLACEHOLDER).decode()
-LADDER: tuple[OutputMode, ...] = ("json_schema", "json_schema_relaxed", "json_object", "prompt")
+LADDER: tuple[OutputMode, ...] = get_args(OutputMode)
 """Output modes, the strictest first. Every server accepts the last one."""
 _PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
 

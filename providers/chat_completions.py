@@ -7,9 +7,9 @@ from typing import Any
 from providers import dialects
 from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, Usage, VisionRequest, usage_of
 from providers.call import foreign_reply
-from providers.errors import BadReply, Blocked, Refused
-from providers.profiles import Profile, profile
-from providers.text import Answer, Failure, mapping, model_of, whole_characters
+from providers.errors import BadReply, Blocked, ProviderError, Refused
+from providers.profiles import profile
+from providers.text import Answer, mapping, model_of, whole_characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def request_body(request: VisionRequest, flavour: Flavour, options: Mapping[str,
     return {
         "model": request.model,
         "messages": _messages(request, flavour, schema, options.get("detail")),
-        **request.options.sent(flavour.spec.takes - _fixed(profile(flavour.spec.kind, request.model)), flavour.names),
+        **request.options.sent(flavour.spec.takes - _fixed(flavour.spec, request), flavour.names),
         **({"response_format": response_format, **flavour.routed} if response_format else {}),
         **({"reasoning_effort": effort} if effort else {}),
         **(options.get("extra_body") or {}),
@@ -82,25 +82,24 @@ class ChatAnswer(Answer):
         return text
 
     def _warnings(self) -> tuple[str, ...]:
-        unsupported, model = super()._warnings(), self._request.model
-        fixed = _fixed(profile(self._spec.kind, model))
+        unsupported, fixed = super()._warnings(), _fixed(self._spec, self._request)
         names = " or ".join(name for name in self._request.options.present() if name in fixed)
-        warning = f"{model} is a reasoning model and does not accept {names}, so it was not sent."
+        warning = f"{self._request.model} is a reasoning model and does not accept {names}, so it was not sent."
         return (*unsupported, warning) if names else unsupported
 
-    def _failure(self) -> Failure | None:
+    def _failure(self) -> ProviderError | None:
         title = self._spec.title
         if self._refused:
-            return Refused, "The model declined to describe the image."
+            return self._error(Refused, "The model declined to describe the image.")
         match self.finish:
             case "content_filter":
-                return Blocked, f"A safety filter of {title} stopped the answer."
+                return self._error(Blocked, f"A safety filter of {title} stopped the answer.")
             case "length":
                 return self._truncated("Raise max_tokens.")
             case "":
                 return self._unfinished()
             case "error":
-                return BadReply, f"{title} failed in the middle of its answer."
+                return self._error(BadReply, f"{title} failed in the middle of its answer.")
         return None
 
 
@@ -162,5 +161,6 @@ def _response_format(request: VisionRequest, flavour: Flavour, schema: JsonObjec
     return {"type": "json_schema", "json_schema": {"name": request.valid_schema_name, **strict, "schema": schema}}
 
 
-def _fixed(profile: Profile) -> frozenset[str]:
-    return frozenset({"temperature", "top_p"} if profile.reasoning else ())
+def _fixed(spec: Spec, request: VisionRequest) -> frozenset[str]:
+    """Return the sampling options that the model does not accept."""
+    return frozenset({"temperature", "top_p"} if profile(spec.kind, request.model).reasoning else ())

@@ -19,7 +19,7 @@ from providers.client import ServerClient
 from providers.errors import BadReply, Blocked, InvalidOption, ProviderError, RequestRejected, UnknownModel
 from providers.http_errors import classify
 from providers.pool import Pool
-from providers.text import Answer, Failure, mapping, model_of, whole_characters
+from providers.text import Answer, mapping, model_of, whole_characters
 
 if TYPE_CHECKING:
     import httpx2
@@ -202,7 +202,7 @@ class GeminiAnswer(Answer):
         self._text.usage = _usage(response.usage_metadata) or self._text.usage
         self._model = whole_characters(response.model_version or "") or self._model
         if response.prompt_feedback and response.prompt_feedback.block_reason:
-            raise self._error(*_blocked("the request", response.prompt_feedback.block_reason.value))
+            raise self._blocked("the request", response.prompt_feedback.block_reason.value)
         candidate = next((candidate for candidate in response.candidates or () if not candidate.index), None)
         if candidate is None:
             return ""
@@ -210,17 +210,16 @@ class GeminiAnswer(Answer):
         parts = candidate.content.parts if candidate.content else None
         return self._text.add("".join(part.text for part in parts or () if part.text and not part.thought))
 
-    def _failure(self) -> Failure | None:
+    def _failure(self) -> ProviderError | None:
         if self.finish in ("MAX_TOKENS", "CONTINUATION"):
             return self._truncated("Raise max_tokens; thinking counts too.")
         if self.finish in _BLOCK_REASONS:
-            return _blocked("the answer", self.finish)
+            return self._blocked("the answer", self.finish)
         return None if self.finish == "STOP" else self._unfinished()
 
-
-def _blocked(subject: str, reason: str) -> Failure:
-    known = f" ({reason})" if reason in _BLOCK_REASONS else ""
-    return Blocked, f"Gemini blocked {subject}{known}. Use another model, or other safety_settings."
+    def _blocked(self, subject: str, reason: str) -> ProviderError:
+        known = f" ({reason})" if reason in _BLOCK_REASONS else ""
+        return self._error(Blocked, f"Gemini blocked {subject}{known}. Use another model, or other safety_settings.")
 
 
 def _usage(counts: "types.GenerateContentResponseUsageMetadata | None") -> Usage | None:

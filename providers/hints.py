@@ -55,16 +55,16 @@ def _tightest(headers: Mapping[str, str], names: tuple[str, ...]) -> Allowance |
     return min(allowances, key=lambda allowance: allowance.remaining, default=None)
 
 
-def retry_after(status: int, headers: Mapping[str, str], body: object = None) -> float | None:
+def retry_after(status: int, headers: Mapping[str, str], body: object) -> float | None:
     """Return the seconds to wait before a retry, from `retry-after-ms`, `Retry-After` or Gemini's RetryInfo.
 
     Return None if the response contains none of them, and DEFAULT_RETRY_AFTER for a 429 with an unusable header.
+    `headers` must be case-insensitive.
     """
-    lowered = {name.lower(): value for name, value in headers.items()}
-    milliseconds = _number(lowered.get("retry-after-ms"))
-    header = _seconds(lowered.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    milliseconds = _number(headers.get("retry-after-ms"))
+    header = _seconds(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
     seconds = _retry_info(body) if header is None else header
-    return DEFAULT_RETRY_AFTER if seconds is None and status == 429 and "retry-after" in lowered else seconds
+    return DEFAULT_RETRY_AFTER if seconds is None and status == 429 and "retry-after" in headers else seconds
 
 
 def _number(value: object) -> float | None:

@@ -61,11 +61,11 @@ class LocalClient(BaseClient):
             return await server.complete(request)
 
     async def is_loaded(self, model: str) -> bool:
-        return await self._pool.engines.is_ready(await self._engine(model))
+        return await self._pool.engines.is_ready(await self._engine_options(model))
 
     async def load(self, model: str, timeout: float) -> None:
         """Start the engine of the model, which then runs until its idle time has passed."""
-        async with self._pool.engines.lease(await self._engine(model), timeout):
+        async with self._pool.engines.lease(await self._engine_options(model), timeout):
             pass
 
     def profile(self, model: str) -> Profile:
@@ -95,7 +95,7 @@ class LocalClient(BaseClient):
     async def _call(self, request: VisionRequest) -> AsyncIterator[tuple[OpenAIClient, VisionRequest]]:
         """Lease the engine of the request's model, and yield its client and the request to send to it."""
         end = time.monotonic() + request.timeout
-        async with self._pool.engines.lease(await self._engine(request.model), request.timeout) as lease:
+        async with self._pool.engines.lease(await self._engine_options(request.model), request.timeout) as lease:
             address = lease.address
             server = _Server(ProviderConfig(SPEC.kind, SPEC.kind, address.url), self._pool)
             left = max(end - time.monotonic(), 0.001)
@@ -104,7 +104,7 @@ class LocalClient(BaseClient):
             except (Unreachable, BadReply) as error:
                 raise await _cause(error, lease, request.model) from None
 
-    async def _engine(self, name: str) -> Options:
+    async def _engine_options(self, name: str) -> Options:
         """Return the options of the model's engine. Raises UnknownModel and EngineFailed."""
         require_packages()
         paths = self._pool.engines.paths

@@ -53,8 +53,7 @@ class KnownModel:
     @property
     def size(self) -> int:
         """Return the size of all files in bytes, 0 if unverified."""
-        files = [self.model, *([self.mmproj] if self.mmproj else [])]
-        return sum(file.size for file in files) if self.mmproj and all(file.size for file in files) else 0
+        return self.model.size + self.mmproj.size if self.mmproj else 0
 
 
 @dataclass(frozen=True, slots=True)

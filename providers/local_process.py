@@ -7,7 +7,6 @@ import secrets
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from providers.local_engine import Options
 
 _END_SECONDS = 5.0
 """Seconds for an engine to end after its input was closed. Then it is killed."""
+_MAX_LOG = 16 * 1024  # bytes of llama.cpp's log that are kept
 _ROOT = Path(__file__).parents[1]
 # Environment variables that an interpreter and a GPU backend may need. None of them is a key.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -49,7 +49,7 @@ class EngineProcess:
         self._url = ""
         self._starting = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._errors: deque[str] = deque(maxlen=20)
+        self._log = b""
         self.ended = asyncio.Event()
         self.users = 0
         self.state: State = "stopped"
@@ -110,8 +110,7 @@ class EngineProcess:
 
     async def _start(self) -> None:
         await self.join()
-        self.state, self.ended = "loading", asyncio.Event()
-        self._errors.clear()
+        self._log = b""
         start = time.monotonic()
         self._options = replace(self._options, key=secrets.token_urlsafe(32))
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -122,6 +121,7 @@ class EngineProcess:
             stdout=PIPE,
             stderr=PIPE,
         )
+        self.state, self.ended = "loading", asyncio.Event()
         watcher = asyncio.create_task(self._watch(self._process))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -136,17 +136,16 @@ class EngineProcess:
         self._url, self.load_seconds, self.state = reply["url"], round(time.monotonic() - start, 3), "ready"
 
     async def _watch(self, process: Process) -> None:
-        """Read llama.cpp's log until the child ends, and keep its errors. The errors contain no prompt."""
+        """Read llama.cpp's log until the child ends, and keep its last part. It contains errors but no prompt."""
         assert process.stderr is not None
-        async for line in process.stderr:
-            self._errors.append(line.decode(errors="replace").strip())
+        while part := await process.stderr.read(_MAX_LOG):
+            self._log = (self._log + part)[-_MAX_LOG:]
         self.last_exit = await process.wait()
         self.state = "stopped"
         self.ended.set()
 
     def _cause(self) -> str:
-        text = "\n".join(self._errors)
-        name = self._options.name
+        text, name = self._log.decode(errors="replace"), self._options.name
         sentence = next((sentence for mark, sentence in _CAUSES if mark in text), "")
         if not sentence and self.last_exit and self.last_exit < 0:
             sentence = f"Its process ended with signal {-self.last_exit}. If memory was short, choose a smaller model."

@@ -99,7 +99,7 @@ class Supervisor:
         """Start the engine, report its address, and hold it until the connection is closed or the engine ends."""
         options = replace(Options(**request), gpu_layers=self._settings.gpu_layers)
         engine = self._engines.setdefault(options, EngineProcess(options, self._settings.idle))
-        for other in self._engines.values():
+        for other in list(self._engines.values()):  # another call may add an engine meanwhile
             if other is not engine and not other.users and engine.state == "stopped":
                 other.stop()  # free its memory for the next engine
                 await other.join()
@@ -146,10 +146,8 @@ class Engines:
         `timeout`: seconds to wait for the model. Raises EngineFailed and CallTimeout.
         """
         reader, writer = await self._send(asdict(options))
-        lease = Lease(reader)
         try:
-            await lease.ready(options.name, timeout)
-            yield lease
+            yield Lease(reader, await _address(reader, options.name, timeout))
         finally:
             writer.close()
 
@@ -191,34 +189,19 @@ class Engines:
             return self._control
 
 
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to call an engine until the lease is closed."""
+    """The right to call the engine at `address` until the lease is closed. `reader`: messages of the supervisor."""
 
-    def __init__(self, reader: StreamReader) -> None:
-        self._reader = reader
-        self.address = Address("", "")
-
-    async def ready(self, model: str, timeout: float) -> None:
-        """Wait until the model is loaded. Raises EngineFailed, and CallTimeout after `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                line = await self._reader.readline()
-        except TimeoutError:
-            raise CallTimeout(
-                f"The model '{model}' was still loading after {timeout:.3g} seconds. Send the request again, or raise "
-                "the time limit."
-            ) from None
-        message = json.loads(line or b'{"error": "The bridge shuts down."}')
-        if "error" in message:
-            raise EngineFailed(message["error"])
-        self.address = Address(**message)
+    reader: StreamReader
+    address: Address
 
     async def death(self) -> int | None:
         """Return the exit code of an engine that died during the call (negative for a signal), otherwise None."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DEATH_SECONDS):
                 if not await self._responds():
-                    code: int | None = json.loads(await self._reader.readline() or b"{}").get("exit")
+                    code: int | None = json.loads(await self.reader.readline() or b"{}").get("exit")
                     return code
         return None
 
@@ -232,3 +215,19 @@ class Lease:
         except OSError:
             return False
         return bool(first)
+
+
+async def _address(reader: StreamReader, model: str, timeout: float) -> Address:
+    """Wait until the model is loaded. Raises EngineFailed, and CallTimeout after `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            line = await reader.readline()
+    except TimeoutError:
+        raise CallTimeout(
+            f"The model '{model}' was still loading after {timeout:.3g} seconds. Send the request again, or raise "
+            "the time limit."
+        ) from None
+    message = json.loads(line or b'{"error": "The bridge shuts down."}')
+    if "error" in message:
+        raise EngineFailed(message["error"])
+    return Address(**message)

@@ -13,7 +13,7 @@ from providers.call import Call, api_key
 from providers.client import ServerClient
 from providers.errors import ProviderError, UnknownModel
 from providers.http_errors import classify, error_in_200
-from providers.text import Answer, Failure, model_of, whole_characters
+from providers.text import Answer, model_of, whole_characters
 
 if TYPE_CHECKING:
     import httpx2
@@ -134,7 +134,7 @@ class OllamaAnswer(Answer):
             self._text.usage = usage_of(response.prompt_eval_count, response.eval_count)
         return self._text.add(response.message.content or "")
 
-    def _failure(self) -> Failure | None:
+    def _failure(self) -> ProviderError | None:
         if self.finish == "length":
             return self._truncated("Raise max_tokens, or num_ctx of Ollama.")
         return None if self.finish else self._unfinished()

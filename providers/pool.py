@@ -1,7 +1,7 @@
 """HTTP connections and local engines, shared by all provider clients of one process.
 
-The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, accepts no compressed responses and
-rejects responses larger than `max_reply_bytes`.
+The pool overrides the SDKs' settings: it follows no redirects, stores no cookies, and accepts no compressed or very
+large responses.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from providers.local_supervisor import Engines
 if TYPE_CHECKING:
     import httpx2
 
-MAX_REPLY_BYTES = 16 * 1024 * 1024
 KEEPALIVE_SECONDS = 4.0  # after which idle connections are closed. uvicorn, which vLLM uses, closes them after 5
 
 
@@ -25,7 +24,6 @@ class Pool:
         self,
         transport: "Callable[[float], httpx2.AsyncBaseTransport] | None" = None,
         *,
-        max_reply_bytes: int = MAX_REPLY_BYTES,
         tells_addresses: bool = True,
         engines: Engines | None = None,
     ) -> None:
@@ -35,7 +33,6 @@ class Pool:
         """
         self.engines = engines or Engines()
         self._transport = transport
-        self._max_reply_bytes = max_reply_bytes
         self._tells_addresses = tells_addresses
         self._clients: dict[float, httpx2.AsyncClient] = {}
         self._opening = Lock()  # provider clients are created in threads, because importing their SDKs is slow
@@ -67,5 +64,5 @@ class Pool:
         with self._opening:
             if keepalive not in self._clients:
                 transport = self._transport(keepalive) if self._transport else None
-                self._clients[keepalive] = open_client(transport, keepalive, self._max_reply_bytes)
+                self._clients[keepalive] = open_client(transport, keepalive)
             return self._clients[keepalive]

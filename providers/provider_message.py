@@ -9,6 +9,7 @@ from providers.base import VisionRequest
 
 MAX_LENGTH = 300
 _MAX_RAW = 2_000
+_MAX_DEPTH = 8  # levels of objects and lists around the message
 _MAX_COMPARED = 600  # characters that are compared with the prompts, which may be long
 _ECHO = 32  # consecutive letters and digits that must match the prompt. They correspond to 40 characters of prose
 _SHORTEST_ECHO = 8
@@ -40,22 +41,24 @@ def provider_message(body: object, request: VisionRequest) -> str:
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
-def _message(body: object) -> str:
+def _message(body: object, depth: int = 0) -> str:
     """Find the message in an error body of one of five known shapes. Return "" for an HTML page."""
     if isinstance(body, str):
         text = body.strip()
         if text[:1] in ("{", "["):
             try:
-                return _message(json.loads(text))
+                return _message(json.loads(text), depth)
             except (ValueError, RecursionError):
                 return text
         return "" if text.startswith("<") else text
+    if depth == _MAX_DEPTH:
+        return ""
+    parts: list[object] = []
     if isinstance(body, list):
-        return next((text for text in map(_message, body[:8]) if text), "")
-    if isinstance(body, Mapping):
-        named = (body.get(name) for name in ("error", "message", "detail", "msg"))
-        return next((text for text in map(_message, (value for value in named if value)) if text), "")
-    return ""
+        parts = body[:8]
+    elif isinstance(body, Mapping):
+        parts = [body.get(name) for name in ("error", "message", "detail", "msg")]
+    return next((text for part in parts if part and (text := _message(part, depth + 1))), "")
 
 
 def _one_line(text: str) -> str:

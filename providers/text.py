@@ -13,7 +13,6 @@ MAX_CHARACTERS = 1024 * 1024
 WHITESPACE_RUN = 256  # white-space characters that end a stream. Indented JSON of depth 32 has at most 128
 WHITESPACE_TAIL = 32  # a truncated answer that ends in this many white-space characters counts as a WhitespaceRunaway
 _RUNAWAY = "The model wrote white space until {}. Use another model, or a temperature of 0.2 or more if it accepts one."
-Failure = tuple[type[ProviderError], str]  # the class and the message of an error
 
 
 class AnswerText:
@@ -92,7 +91,7 @@ class Answer(ABC):
         """Read the response, or one event of a stream, and return its text."""
 
     @abstractmethod
-    def _failure(self) -> Failure | None:
+    def _failure(self) -> ProviderError | None:
         """Return the error for the finish reason, or None if the answer is complete."""
 
     def _warnings(self) -> tuple[str, ...]:
@@ -104,20 +103,20 @@ class Answer(ABC):
         failure = self._failure()
         if failure is None and not text.strip():
             cause = "called a tool that was not offered" if self._tool_called else "sent an empty answer"
-            failure = BadReply, f"{self._spec.title} {cause}."
+            failure = self._error(BadReply, f"{self._spec.title} {cause}.")
         if failure is not None:
-            raise self._error(*failure)
+            raise failure
         model, usage = self._model or self._request.model, self._text.usage
         return Completion(text, model, usage, self._warnings(), self.rate, self.tokens_per_second)
 
-    def _unfinished(self) -> Failure:
-        return BadReply, f"{self._spec.title} ended its answer before it was complete."
+    def _unfinished(self) -> ProviderError:
+        return self._error(BadReply, f"{self._spec.title} ended its answer before it was complete.")
 
-    def _truncated(self, remedy: str) -> Failure:
+    def _truncated(self, remedy: str) -> ProviderError:
         text = str(self)
         if len(text) - len(text.rstrip()) >= WHITESPACE_TAIL:
-            return WhitespaceRunaway, _RUNAWAY.format("it reached the token limit")
-        return Truncated, f"The answer reached the token limit before it was complete. {remedy}"
+            return self._error(WhitespaceRunaway, _RUNAWAY.format("it reached the token limit"))
+        return self._error(Truncated, f"The answer reached the token limit before it was complete. {remedy}")
 
     def _error(self, error: type[ProviderError], message: str) -> ProviderError:
         return error(message, usage=self._text.usage, rate=self.rate)

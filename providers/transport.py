@@ -12,6 +12,7 @@ from providers.errors import BadReply, ResponseInterrupted, WrongPath
 
 # `Call` limits the total time. With two equal limits, the exception would depend on chance.
 TIMEOUT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
+MAX_REPLY_BYTES = 16 * 1024 * 1024  # maximum length of a response body
 _MAX_IDLE = 128  # connections
 _INTERRUPTED = (httpx2.NetworkError, httpx2.ProtocolError, OSError)
 
@@ -22,40 +23,31 @@ def ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def open_client(
-    transport: httpx2.AsyncBaseTransport | None, keepalive: float, max_reply_bytes: int
-) -> httpx2.AsyncClient:
+def open_client(transport: httpx2.AsyncBaseTransport | None, keepalive: float) -> httpx2.AsyncClient:
     """Open a client that checks every response. `keepalive`: seconds to keep idle connections open."""
-
-    async def check(response: httpx2.Response) -> None:
-        _check_headers(response)
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = BoundedStream(response.stream, max_reply_bytes)
-
     idle = _MAX_IDLE if keepalive else 0
     return httpx2.AsyncClient(
         transport=transport,
         verify=ssl_context(),
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-        event_hooks={"request": [_refuse_compression], "response": [check]},
+        event_hooks={"request": [_refuse_compression], "response": [_check_response]},
         limits=httpx2.Limits(max_connections=1024, max_keepalive_connections=idle, keepalive_expiry=keepalive),
     )
 
 
 class BoundedStream(httpx2.AsyncByteStream):
-    """A response body. Raises BadReply after `limit` bytes, and ResponseInterrupted if the connection is lost."""
+    """A response body. Raises BadReply if it is too long, and ResponseInterrupted if the connection is lost."""
 
-    def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
         self._body = body
-        self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
         try:
             async for chunk in self._body:
                 received += len(chunk)
-                if received > self._limit:
-                    raise BadReply(f"The provider's response is longer than {self._limit} bytes.")
+                if received > MAX_REPLY_BYTES:
+                    raise BadReply(f"The provider's response is longer than {MAX_REPLY_BYTES} bytes.")
                 yield chunk
         except _INTERRUPTED:
             raise ResponseInterrupted("The connection was lost in the middle of the provider's response.") from None
@@ -97,7 +89,8 @@ async def _refuse_compression(request: httpx2.Request) -> None:
     request.headers["Accept-Encoding"] = "identity"
 
 
-def _check_headers(response: httpx2.Response) -> None:
+async def _check_response(response: httpx2.Response) -> None:
+    """Raise WrongPath for a redirect and BadReply for a compressed response, and limit the length of the body."""
     if response.has_redirect_location:
         raise WrongPath(
             "The provider answered with a redirect, which the bridge does not follow. "
@@ -107,3 +100,5 @@ def _check_headers(response: httpx2.Response) -> None:
     # A few compressed kilobytes can unpack to gigabytes, and the size limit applies to compressed bytes.
     if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
         raise BadReply("The provider sent a compressed response although none was requested.")
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = BoundedStream(response.stream)

@@ -1,18 +1,17 @@
 """Misbehaving servers: every call ends with an error, within its limits of time and size."""
 
 import ssl
-from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
-from providers import errors
+from providers import errors, transport
 from providers.base import Delta, ProviderConfig
 from providers.pool import Pool
 from providers.registry import client
 from tests.contract.kinds import Kind
 from tests.contract.target import Target, make_target
-from tests.servers import RecordingServer, WireServer, tls
+from tests.servers import RecordingServer, tls
 from tests.servers import behaviours as b
 
 SHORT = 1.0
@@ -52,18 +51,12 @@ async def test_closing_a_stream_early_closes_the_connection(target: Target) -> N
 
 
 async def test_a_response_over_the_size_limit_is_rejected(
-    kind: Kind, server: WireServer, small_pool: Pool, streamed: bool
+    target: Target, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.reply(b.Huge())
-    assert type(await make_target(kind, server, small_pool).failure(streamed)) is errors.BadReply
-    assert server.bytes_sent < 4 * LIMIT + 8 * 1024 * 1024  # the rest was in socket buffers
-
-
-@pytest.fixture(scope="module")
-async def small_pool(anyio_backend: str) -> AsyncIterator[Pool]:
-    pool = Pool(max_reply_bytes=LIMIT)
-    yield pool
-    await pool.aclose()
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", LIMIT)
+    target.server.reply(b.Huge())
+    assert type(await target.failure(streamed)) is errors.BadReply
+    assert target.server.bytes_sent < 4 * LIMIT + 8 * 1024 * 1024  # the rest was in socket buffers
 
 
 async def test_a_compressed_response_is_rejected_before_decompression(target: Target, streamed: bool) -> None:

@@ -1,5 +1,6 @@
 """Engine processes: start, end, idle time and errors for invalid files."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -59,12 +60,39 @@ async def test_an_idle_engine_ends_and_the_next_call_starts_it_again(model: Path
     assert len(keys) == 2
 
 
+@pytest.mark.parametrize("engines", [0], indirect=True)
+async def test_an_engine_whose_process_could_not_start_is_started_again(
+    model: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engines.lease(options(model), GUARD):
+        pass
+    await until(engines, state="stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/nowhere/python")
+        with pytest.raises(EngineFailed):
+            async with engines.lease(options(model), GUARD):
+                pass
+    async with engines.lease(options(model), GUARD):
+        pass
+
+
 async def test_another_model_replaces_an_idle_one(model: Path, tmp_path: Path, engines: Engines) -> None:
     for path in (model, tiny.write(tmp_path, "other")):
         async with engines.lease(options(path), GUARD):
             pass
         await until(engines, calls=0)
     assert [(row["model"], row["state"]) for row in await engines.report()] == [("tiny", "stopped"), ("other", "ready")]
+
+
+async def test_two_models_may_replace_an_idle_one_at_once(model: Path, tmp_path: Path, engines: Engines) -> None:
+    async def load(path: Path) -> None:
+        async with engines.lease(options(path), GUARD):
+            pass
+
+    await load(model)
+    await until(engines, calls=0)
+    await asyncio.gather(*(load(tiny.write(tmp_path, name)) for name in ("first", "second")))
+    assert [row["load_seconds"] is not None for row in await engines.report()] == [True] * 3
 
 
 async def test_the_environment_of_an_engine_has_no_key(
@@ -186,6 +214,18 @@ def test_missing_resources_give_one_sentence(model: Path, tmp_path: Path, limit:
         check=False,
     )
     assert (done.returncode, done.stderr) == (4, f"graphcap: The model 'tiny' cannot be loaded. {sentence}\n")
+
+
+async def test_a_log_without_line_breaks_is_read(
+    model: Path, tmp_path: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nhead -c 200000 /dev/zero >&2\nprintf 'failed to allocate' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(EngineFailed, match="There is too little memory"):
+        async with engines.lease(options(model), GUARD):
+            pass
 
 
 async def test_a_service_loads_only_configured_models(model: Path) -> None:

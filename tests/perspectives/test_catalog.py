@@ -83,6 +83,17 @@ def test_links_are_followed_once_and_other_files_reported(tmp_path: Path) -> Non
     assert reported(loaded) == [("gone.json", "", "error"), ("pipe.json", "", "error")]
 
 
+def test_a_directory_whose_name_is_not_utf8_is_loaded(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    put(folder / "a.json", module=None)
+    put(folder / "b.json", name="list")
+    loaded = catalog.load([tmp_path])
+    perspective, (problem,) = loaded.get("mood_notes"), loaded.problems
+    assert json.dumps(perspective.to_wire(), ensure_ascii=False).encode()
+    assert (perspective.module, problem.place) == ("caf?", "caf?/b.json")
+    assert perspective.source.encode()
+
+
 def test_module_is_disabled_or_renamed(tmp_path: Path) -> None:
     put(tmp_path / "a.json", name="a", module="core")
     put(tmp_path / "b.json", name="b", module="extra")

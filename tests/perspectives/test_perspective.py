@@ -129,6 +129,7 @@ ODD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown top key": (with_fields(TEXT, author="me"), ["/author"]),
     "template names no field": (with_fields(TEXT, context_template="{texts}: {text}"), ["/context_template"]),
     "placeholder undeclared": (with_fields(TEXT, prompt="Do {this} and {this}."), ["/prompt"]),
+    "placeholder with a superscript": (with_fields(TEXT, prompt="Estimate {m²}."), ["/prompt"]),
 }
 
 

@@ -103,11 +103,7 @@ async def test_tokens_written_to_the_cache_are_input(target: Target, streamed: b
     [
         ("prompt", True, True),
         ("prompt", False, False),
-        (
-            "json_schema",
-            True,
-            False,
-        ),  # the schema precedes the image, so the entry cannot be shared
+        ("json_schema", True, False),  # the schema precedes the image, so the entry cannot be shared
         ("json_object", True, False),
     ],
 )

@@ -44,7 +44,7 @@ def test_anthropics_headers() -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "expected"),
     [
-        ({"Retry-After": "7"}, None, 7.0),
+        ({"retry-after": "7"}, None, 7.0),
         ({"retry-after": "0"}, None, 0.0),
         ({"retry-after": "9", "retry-after-ms": "1500"}, None, 1.5),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None, 0),

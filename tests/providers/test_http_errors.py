@@ -14,12 +14,10 @@ SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=
 REQUEST = VisionRequest("m1", "Look.", 5, credentials=Credentials("sk-of-the-call"))
 
 
-def error_for(
-    status: int, body: Any, *, schema_sent: bool = False, headers: dict[str, str] | None = None, **fields: Any
-) -> errors.ProviderError:
+def error_for(status: int, body: Any, *, schema_sent: bool = False, **fields: Any) -> errors.ProviderError:
     schema = {"type": "object"} if schema_sent else None
     request = replace(REQUEST, schema=schema, **fields)
-    return classify(status, body, headers or {}, SPEC, request)
+    return classify(status, body, {}, SPEC, request)
 
 
 def text(message: str, **fields: Any) -> dict[str, Any]:

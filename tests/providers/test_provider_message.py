@@ -1,5 +1,6 @@
 """Provider messages: one short line without keys, prompts, addresses or paths."""
 
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ REQUEST = VisionRequest("m1", PROMPT, 5, turns=(Turn("user", "short"),), credent
         ("plain text", "plain text"),
         ("<html><h1>502 Bad Gateway</h1></html>", ""),
         ({"error": None}, ""),
+        (json.loads("[" * 600 + "]" * 600), ""),
         ("a\r\n\x1b[31mred\u202e\x00 b", "a [31mred b"),
         (f"Incorrect key: {KEY}.", "Incorrect key: [key]."),
         ("Incorrect API key provided: sk-abc***************wxyz9.", "Incorrect API key provided: [key]."),
@@ -34,8 +36,7 @@ REQUEST = VisionRequest("m1", PROMPT, 5, turns=(Turn("user", "short"),), credent
     ],
 )
 def test_messages(body: Any, expected: str) -> None:
-    message = provider_message(body, REQUEST)
-    assert message == expected or (expected.startswith("Authorization") and "abc.def" not in message)
+    assert provider_message(body, REQUEST) == expected
 
 
 def test_a_long_message_is_cut() -> None:
