@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 from bridge.deadline import Deadline
 from bridge.run import Run
@@ -32,7 +31,8 @@ class Clients:
 
     async def open(self, config: ProviderConfig, trusted: bool, run: Run | None = None) -> BaseClient:
         """Return the client for a configuration. The first client of a kind imports an SDK (0.9 s) in a thread."""
-        arguments = config.kind, config.base_url, tuple(sorted(config.options.items())), trusted
+        # Options as JSON, because those of `extra_body` and others are tables, which cannot be the key of a cache.
+        arguments = config.kind, config.base_url, json.dumps(config.options, sort_keys=True, default=str), trusted
         if config.kind not in self._imported:
             if run is None or not config.base_url:  # not reported for the providers in this process
                 run = Run(Deadline(_IMPORT_SECONDS))
@@ -43,8 +43,8 @@ class Clients:
             self._imported.add(config.kind)
         return self._client(*arguments)
 
-    def _create(self, kind: str, base_url: str, options: tuple[tuple[str, Any], ...], trusted: bool) -> BaseClient:
-        return registry.client(ProviderConfig(kind, kind, base_url, options=dict(options)), self._pools[trusted])
+    def _create(self, kind: str, base_url: str, options: str, trusted: bool) -> BaseClient:
+        return registry.client(ProviderConfig(kind, kind, base_url, options=json.loads(options)), self._pools[trusted])
 
     async def aclose(self) -> None:
         for pool in self._pools.values():

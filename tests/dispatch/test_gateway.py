@@ -41,6 +41,7 @@ def toml(
             provider("pair", first, second, strategy=strategy),
             provider("sensitive", first, breaker="{ failures = 2, open_seconds = 60 }"),
             provider("one_slot", second, max_concurrency="1"),
+            provider("extended", first, options="{ extra_body = { mm_processor_kwargs = { num_crops = 4 } } }"),
             provider("two_per_minute", first, requests_per_minute="2"),
             provider("announced", announced.url, kind='"openai"', api_key='"sk-limited"'),
             provider("unannounced", unannounced.url, kind='"openai"', api_key='"sk-limited"'),
@@ -148,3 +149,8 @@ def test_a_rate_limit_beyond_the_deadline_is_a_429(running: Running) -> None:
     assert check["status"] == "failed"
     assert "rate limit" in check["message"]
     assert len(running.a.calls) == 2
+
+
+def test_an_option_that_is_a_table_is_sent(running: Running) -> None:
+    assert ask(running.service, "extended").status_code == 200
+    assert running.a.calls[-1].options["mm_processor_kwargs"] == {"num_crops": 4}

@@ -62,7 +62,7 @@ def test_the_generated_tables_list_it() -> None:
     page = generate.regenerate((ROOT / "docs/providers.md").read_text("utf-8"), generate.TABLES)
     for row in (
         "| `acme` | `ACME_BASE_URL` or `https://api.acme.test/v1` | `ACME_API_KEY` (optional) | Describes everything",
-        "| `acme` | `extra_body` | further fields of the request's body |",
+        "`openai-compatible`, `acme` | further fields of the request's body |",
         "| `acme` | jpeg, png | 2048 px |",
     ):
         assert row in page
