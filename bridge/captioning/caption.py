@@ -77,7 +77,7 @@ async def _caption(plan: Plan, image: RequestImage, services: Services, run: Run
             later.pop(0)
         targets = later if run.attempts.left > 0 else []
         if targets:
-            run.reset("fallback", targets[0].label, str(failure))
+            run.reset("fallback", str(failure), target=targets[0].label)
     assert failure is not None
     raise failure
 

@@ -72,7 +72,7 @@ class StructuredOutput:
                 guessed = guessed or not is_certain
                 self.request = lowered
                 reason = f"The schema was rejected; asking with output mode {lowered.output_mode}."
-            self.run.reset("retry", reason, reason)
+            self.run.reset("retry", reason)
 
     def _raise_temperature(self) -> str:
         """Raise the temperature of the next call if the model accepts one. Return the reason for the next call."""
@@ -141,8 +141,7 @@ class StructuredOutput:
         """Make one re-ask, unless the calls of this target are used up."""
         if self.run.attempts.left_for_target < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
-        reason = "The answer failed schema validation."
-        self.run.reset("retry", reason, reason)
+        self.run.reset("retry", "The answer failed schema validation.")
         # The invalid answer, and the instructions to correct it, without links to pydantic's pages.
         turns = (Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
         return await self._call(tuple(turns))
