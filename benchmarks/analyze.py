@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import photos
-from benchmarks.load import Request, once, posted
+from benchmarks.load import Request, in_base64, once, posted
 from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.rounds import Contender, Figures, in_turns, ratio
 from benchmarks.running import Running, baseline, bridge, stub
@@ -81,11 +81,9 @@ def _table(what: str, measured: Pairs, names: tuple[str, str]) -> Table:
 
 
 def _requests(image: bytes) -> Requests:
-    fields = {"image": {"base64": b64encode(image).decode()}}
-    return Requests(
-        posted("/perspectives/analyze", {**fields, "perspectives": PERSPECTIVES}),
-        tuple(posted("/perspectives/caption", {**fields, "perspective": name}) for name in PERSPECTIVES),
-    )
+    fields = {"image": {"base64": b64encode(image).decode()}, "perspectives": PERSPECTIVES}
+    captions = tuple(in_base64(image, name) for name in PERSPECTIVES)
+    return Requests(posted("/perspectives/analyze", fields), captions)
 
 
 async def _costs(service: Running, requests: Requests) -> tuple[list[float], list[float]]:

@@ -5,24 +5,22 @@ import json
 import os
 import subprocess
 import time
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks import photos
-from benchmarks.captions import CAPTION, PERSPECTIVE
-from benchmarks.load import Request, load, posted, uploaded
+from benchmarks.load import PERSPECTIVE, load, to_provider, uploaded
 from benchmarks.report import Report, Table, Target
-from benchmarks.running import MODEL, SCRIPT, Running, bridge, clean, stub, wired
+from benchmarks.running import SCRIPT, Running, bridge, clean, stub, wired
 
 IMAGES = 1280
 ROUNDS = 5
 MANY = int(os.environ.get("BATCH_IMAGES", "20000"))
 DELAY = 0.5
 CALLS = 32
-_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A file system in memory, so that the time of the disk is not measured."""
 
 
@@ -36,15 +34,15 @@ class Figures:
 
 def run() -> Report:
     """Measure a folder of photos at a stub provider that answers in 0.5 s, and a large one at a fast one."""
-    with TemporaryDirectory(dir=_MEMORY) as folder, stub(DELAY) as provider:
+    with TemporaryDirectory(dir=MEMORY) as folder, stub(DELAY) as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
         timed = batch(provider, folder, IMAGES)
-        alone = IMAGES / asyncio.run(load(provider, _call(photos.SMALL.read_bytes()), CALLS, 600, IMAGES)).rate
+        alone = IMAGES / asyncio.run(load(provider, to_provider(photos.SMALL.read_bytes()), CALLS, 600, IMAGES)).rate
         with bridge(provider) as service:  # in turns, because the speed of a shared machine varies
             rounds = [
                 (batch_cpu(provider, folder), service_cpu(service, photos.SMALL.read_bytes())) for _ in range(ROUNDS)
             ]
-    with TemporaryDirectory(dir=_MEMORY) as folder, stub() as provider:
+    with TemporaryDirectory(dir=MEMORY) as folder, stub() as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), MANY)
         many = batch(provider, folder, MANY)
     rate = IMAGES / timed.seconds
@@ -73,12 +71,6 @@ def run() -> Report:
     return Report("Batch", [Table(("what", "measured"), rows)], targets)
 
 
-def _call(data: bytes) -> Request:
-    """Return the request to the provider for one photo."""
-    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{b64encode(data).decode()}"}}
-    return posted("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": [image]}]})
-
-
 def fill(folder: Path, data: bytes, count: int) -> None:
     """Write images. They are links to one file, so that they take no space."""
     source = folder / "0.jpg"
@@ -98,7 +90,8 @@ def batch(provider: Running, folder: str, count: int) -> Figures:
             if event["type"] == "finished":
                 seconds = event["totals"]["seconds"]
             elif event["type"] == "captioned" and done % (count // 10) == 0:
-                memory = [memory[0] or resident(process.pid), resident(process.pid)]
+                now = Running(0, process.pid).memory()
+                memory = [memory[0] or now, now]
     assert process.returncode == 0
     return Figures(seconds, (memory[0], memory[1]))
 
@@ -129,14 +122,9 @@ def wait_for_rows(process: subprocess.Popen[str], index: Path, count: int) -> in
     return rows
 
 
-def resident(pid: int) -> float:
-    """Return the memory of a process in MB."""
-    return Running(0, pid).memory()
-
-
 def service_cpu(service: Running, data: bytes) -> float:
     """Return the CPU seconds of the service for one upload."""
-    request = uploaded(CAPTION, data, perspective=PERSPECTIVE)
+    request = uploaded(data)
     asyncio.run(load(service, request, CALLS, 60, CALLS))
     before = service.cpu()
     asyncio.run(load(service, request, CALLS, 600, IMAGES))

@@ -1,18 +1,15 @@
 """Measure a caption: the provider alone, the baseline, and the bridge by base64, path and upload."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import photos
-from benchmarks.load import Request, posted, uploaded
+from benchmarks.load import CAPTION, PERSPECTIVE, Request, in_base64, posted, to_provider, uploaded
 from benchmarks.report import Report, Table, Target
 from benchmarks.rounds import HEAD, Contender, Figures, in_turns, ratio
-from benchmarks.running import MODEL, baseline, bridge, stub
+from benchmarks.running import baseline, bridge, stub
 
-PERSPECTIVE = "alt_text"
-CAPTION = "/perspectives/caption"
 CONNECTIONS = (1, 32)
 LARGE = "12 MP"
 _ROUNDS = {"70 KB": 4, "1.1 MB": 3, LARGE: 1}
@@ -49,20 +46,11 @@ def run() -> Report:
 
 
 def _requests(photo: str, data: bytes) -> Iterator[tuple[str, Request]]:
-    encoded = b64encode(data).decode()
-    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}
-    fields = {"model": MODEL, "messages": [{"role": "user", "content": [image]}]}
-    posting = in_base64(data)
-    yield "provider alone", posted("/v1/chat/completions", fields)
-    yield "baseline", posting
-    yield "bridge, base64", posting
+    yield "provider alone", to_provider(data)
+    yield "baseline", in_base64(data)
+    yield "bridge, base64", in_base64(data)
     yield "bridge, path", posted(CAPTION, {"image": {"path": f"{photo}.jpg"}, "perspective": PERSPECTIVE})
-    yield "bridge, upload", uploaded(CAPTION, data, perspective=PERSPECTIVE)
-
-
-def in_base64(data: bytes, perspective: str = PERSPECTIVE, **fields: str) -> Request:
-    """Return a caption request with the photo in base64."""
-    return posted(CAPTION, {"image": {"base64": b64encode(data).decode()}, "perspective": perspective, **fields})
+    yield "bridge, upload", uploaded(data)
 
 
 def _targets(measured: Mapping[tuple[str, int], Mapping[str, Figures]]) -> Iterator[Target]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory
 from pydantic_core import from_json
 
 from benchmarks import photos
-from benchmarks.load import answer, posted
+from benchmarks.load import answer, in_base64
 from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.running import MODEL, Running, bridge, stub
 
@@ -24,8 +23,6 @@ DELAY = 0.05
 CALLERS = 8
 ROUNDS = 3
 _PATIENCE = 30.0
-
-
 # The events that are measured, and the probe intervals that each may take.
 _STOPPED, _BACK = "An endpoint is stopped: its traffic moves", "It is started again: its traffic returns"
 _HANGS, _AWAKE = "An endpoint hangs: its traffic moves", "It goes on: its traffic returns"
@@ -52,7 +49,9 @@ class Traffic:
 
 def run() -> Report:
     """Stop, restart, suspend and resume one endpoint, several times."""
-    asyncio.run(_measure(times := {name: list[float]() for name in _EVENTS}, traffic := Traffic()))
+    times: dict[str, list[float]] = {name: [] for name in _EVENTS}
+    traffic = Traffic()
+    asyncio.run(_measure(times, traffic))
     rows = tuple(spread(name, [second * 1000 for second in seconds]) for name, seconds in times.items())
     targets = [
         Target(f"{name}, of a probe interval", _EVENTS[name], median(times[name]) / INTERVAL, "") for name in times
@@ -68,7 +67,7 @@ async def _measure(times: dict[str, list[float]], traffic: Traffic) -> None:
         first = ExitStack()
         server = first.enter_context(stub(DELAY))
         service = running.enter_context(_gateway(server, other))
-        running.callback(lambda: first.close())
+        running.callback(first.close)
         over = asyncio.Event()
         callers = [asyncio.create_task(_call(service, traffic, over)) for _ in range(CALLERS)]
         for _ in range(ROUNDS):
@@ -98,8 +97,7 @@ async def _return(traffic: Traffic, since: float) -> float:
 
 async def _call(service: Running, traffic: Traffic, over: asyncio.Event) -> None:
     """Request one caption after another."""
-    image = b64encode(photos.SMALL.read_bytes()).decode()
-    message = posted("/perspectives/caption", {"perspective": "alt_text", "image": {"base64": image}}).written()
+    message = in_base64(photos.SMALL.read_bytes()).written()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=2**20)
     while not over.is_set():
         sent = time.perf_counter()

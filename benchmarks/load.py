@@ -3,14 +3,16 @@
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from statistics import quantiles
 
-from benchmarks.running import Running
+from benchmarks.running import MODEL, Running
 
-BOUNDARY = "benchmark"
+CAPTION = "/perspectives/caption"
+PERSPECTIVE = "alt_text"
+_BOUNDARY = "benchmark"
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,24 @@ def posted(path: str, fields: Mapping[str, object], accept: str = "application/j
     return Request(path, json.dumps(fields, separators=(",", ":")).encode(), accept=accept)
 
 
-def uploaded(path: str, image: bytes, **fields: str) -> Request:
-    """Return a POST of a form with the image as a file."""
-    parts = [
-        f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    ]
-    file = f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
-    body = "".join([*parts, file]).encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return Request(path, body, f"multipart/form-data; boundary={BOUNDARY}")
+def in_base64(image: bytes, perspective: str = PERSPECTIVE, **fields: str) -> Request:
+    """Return a caption request with the image in base64."""
+    return posted(CAPTION, {"image": {"base64": b64encode(image).decode()}, "perspective": perspective, **fields})
+
+
+def uploaded(image: bytes) -> Request:
+    """Return a caption request with the image as a file of a form."""
+    part = f"--{_BOUNDARY}\r\ncontent-disposition: form-data; name="
+    field = f'{part}"perspective"\r\n\r\n{PERSPECTIVE}\r\n'
+    file = f'{part}"image"; filename="a.jpg"\r\n\r\n'
+    body = f"{field}{file}".encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return Request(CAPTION, body, f"multipart/form-data; boundary={_BOUNDARY}")
+
+
+def to_provider(image: bytes) -> Request:
+    """Return a request to the stub provider itself."""
+    part = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{b64encode(image).decode()}"}}
+    return posted("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": [part]}]})
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,6 @@ class Load:
     def rate(self) -> float:
         """Return the requests per second."""
         return len(self.latencies) / self.elapsed
-
-    def percentile(self, percent: int) -> float:
-        """Return a percentile of the latencies in milliseconds."""
-        if len(self.latencies) < 2:
-            return self.latencies[0] * 1000
-        return quantiles(self.latencies, n=100, method="inclusive")[percent - 1] * 1000
 
 
 async def load(
@@ -110,12 +115,17 @@ async def once(server: Running, request: Request) -> tuple[float, bytes]:
     return took, body
 
 
+async def read_response(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Read a response. Return its headers in lower case, and its body."""
+    headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    return headers, await reader.readexactly(int(headers.partition("content-length:")[2].split("\r\n")[0]))
+
+
 async def answer(reader: asyncio.StreamReader) -> bytes:
     """Read a response and return its body. Raises RuntimeError for any status but 200."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    body = await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
-    if not head.startswith("http/1.1 200"):
-        raise RuntimeError(f"{head.splitlines()[0]}: {body[:500].decode(errors='replace')}")
+    headers, body = await read_response(reader)
+    if not headers.startswith("http/1.1 200"):
+        raise RuntimeError(f"{headers.splitlines()[0]}: {body[:500].decode(errors='replace')}")
     return body
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from benchmarks import photos
-from benchmarks.load import Request, uploaded
-from benchmarks.report import SPREAD, Report, Table, Target, spread
+from benchmarks.load import Request, read_response, uploaded
+from benchmarks.report import SPREAD, Report, Table, Target, percentile, spread
 from benchmarks.running import Running, bridge, settle, stub
 
 IN_FLIGHT = 32
@@ -29,7 +29,7 @@ def run() -> Report:
     """Send requests at twice the rate that can be served."""
     settings = {"GRAPHCAP_MAX_IN_FLIGHT": str(IN_FLIGHT)}
     with stub(DELAY) as provider, bridge(provider, **settings) as service:
-        request = uploaded("/perspectives/caption", photos.SMALL.read_bytes(), perspective="alt_text")
+        request = uploaded(photos.SMALL.read_bytes())
         asyncio.run(_send_all(service, request, 1.0))
         settle()
         before = service.memory()
@@ -49,7 +49,7 @@ def run() -> Report:
     targets = [
         Target("Neither served nor rejected", 0, other, ""),
         Target("Unused share of the capacity", 0.1, 1 - outcome.counts["200"] / expected, ""),
-        Target("A rejection, 99th percentile", 250, _percentile(outcome.rejected, 0.99), "ms"),
+        Target("A rejection, 99th percentile", 250, percentile(outcome.rejected, 99), "ms"),
         Target("Maximum memory", 400, peak, "MB"),
     ]
     times = (spread("served", outcome.served), spread("rejected", outcome.rejected))
@@ -74,8 +74,7 @@ async def _send(service: Running, message: bytes, outcome: Outcome) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     try:
         writer.write(message)
-        headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        await reader.readexactly(int(headers.partition("content-length:")[2].split("\r\n")[0]))
+        headers, _ = await read_response(reader)
         milliseconds = (time.perf_counter() - start) * 1000
         status = headers.split(" ", 2)[1]
         status = status if status != "503" or "retry-after: " in headers else "503 without Retry-After"
@@ -85,7 +84,3 @@ async def _send(service: Running, message: bytes, outcome: Outcome) -> None:
         outcome.counts[type(error).__name__] += 1
     finally:
         writer.close()
-
-
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -43,7 +44,8 @@ def run() -> Report:
             loaded = tab.open(f"{service.url}/")
             paints.append(loaded["paint"])
             sizes = {name.removeprefix(service.url): size for name, size in loaded["files"]}
-    row = spread("first contentful paint", paints[1:])  # the first run also starts the browser's processes
+    del paints[0]  # the first run also starts the browser's processes
+    row = spread("first contentful paint", paints)
     own = sum(size for name, size in sizes.items() if name == "/" or name.startswith("/page/"))
     data = sum(sizes.values()) - own
     rows = (
@@ -51,7 +53,7 @@ def run() -> Report:
         ("lists from the API", f"{data / 1000:.0f} kB"),
     )
     targets = [
-        Target("first paint of the page", 300, float(row[2].split()[0]), "ms"),
+        Target("first paint of the page", 300, median(paints), "ms"),
         Target("files of the page and lists from the API", 150, (own + data) / 1000, "kB"),
     ]
     return Report("Page", [Table(SPREAD, (row,)), Table(("loaded", "size"), rows)], targets)

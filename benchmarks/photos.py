@@ -13,21 +13,21 @@ SMALL = WORKSPACE / "datasets" / "samples" / "coffee.jpg"
 
 @cache
 def twelve_megapixels() -> bytes:
-    """4000 x 3000 pixels at quality 90."""
-    return _jpeg(_enlarged((4000, 3000)), 90)
+    """Return a JPEG of 4000 x 3000 pixels at quality 90."""
+    return saved(_enlarged((4000, 3000)), quality=90)
 
 
 @cache
 def phone_photo() -> bytes:
-    """4032 x 3024 pixels and 1.5 MB, as phones take them; noise that makes it 2.5 MB costs a fifth more."""
-    return _jpeg(_enlarged((4032, 3024), noise=0.07), 90)
+    """Return a JPEG of 4032 x 3024 pixels and 1.5 MB, as phones take them. At 2.5 MB it would cost a fifth more."""
+    return saved(_enlarged((4032, 3024), noise=0.07), quality=90)
 
 
 @cache
-def of_bytes(size: tuple[int, int], wanted: int) -> bytes:
-    """A photo of `size` in pixels and at most `wanted` bytes, as near to them as JPEG's quality allows."""
+def of_bytes(size: tuple[int, int], max_bytes: int) -> bytes:
+    """Return a JPEG of `size` in pixels and at most `max_bytes`, as near to them as JPEG's quality allows."""
     image = _enlarged(size)
-    fitting = [data for quality in range(20, 97, 2) if len(data := _jpeg(image, quality)) <= wanted]
+    fitting = [data for quality in range(20, 97, 2) if len(data := saved(image, quality=quality)) <= max_bytes]
     return fitting[-1]
 
 
@@ -37,7 +37,8 @@ def _enlarged(size: tuple[int, int], noise: float = 0.15) -> Image.Image:
     return Image.blend(large, Image.effect_noise(size, 24).convert("RGB"), noise)
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
+def saved(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+    """Encode an image."""
     sink = BytesIO()
-    image.save(sink, "JPEG", quality=quality)
+    image.save(sink, form, **options)
     return sink.getvalue()

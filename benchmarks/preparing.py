@@ -10,7 +10,7 @@ from time import process_time
 
 from PIL import Image
 
-from benchmarks.photos import phone_photo, twelve_megapixels
+from benchmarks.photos import phone_photo, saved, twelve_megapixels
 from benchmarks.report import SPREAD, Report, Table, Target, spread
 from bridge.images import sources
 from bridge.images.decoder import DecoderPool
@@ -85,15 +85,10 @@ def _drafted(data: bytes, side: int) -> bytes:
     with Image.open(BytesIO(data)) as image:
         size = side, round(side * image.height / image.width)
         image.draft("RGB", size)
-        return _encoded(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
+        return saved(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), quality=QUALITY)
 
 
 def _resized(data: bytes, side: int) -> bytes:
     with Image.open(BytesIO(data)) as image:
-        return _encoded(image.resize((side, round(side * image.height / image.width)), Image.Resampling.LANCZOS))
-
-
-def _encoded(image: Image.Image) -> bytes:
-    sink = BytesIO()
-    image.save(sink, "JPEG", quality=QUALITY)
-    return sink.getvalue()
+        size = side, round(side * image.height / image.width)
+        return saved(image.resize(size, Image.Resampling.LANCZOS), quality=QUALITY)

@@ -10,8 +10,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks import photos
-from benchmarks.batch import DELAY, fill
-from benchmarks.captions import PERSPECTIVE
+from benchmarks.batch import DELAY, MEMORY, fill
+from benchmarks.load import PERSPECTIVE
 from benchmarks.report import Report, Table, Target
 from benchmarks.running import ROOT, Running, clean, stub, wired
 
@@ -20,14 +20,12 @@ CALLS = (32, 96)
 """Concurrent calls. Ray's own processes need the same CPU at any rate, so fewer calls cost more per image."""
 ROUNDS = 3
 _ENGINES = {"in process": (), "on Ray": ("--engine", "ray")}
-_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""A file system in memory, so that the time of the disk is not measured."""
 
 
 def run() -> Report:
     """Caption a folder of photos with both engines, at a stub provider that answers in 0.5 s."""
     rows, targets = [], []
-    with TemporaryDirectory(dir=_MEMORY) as folder, stub(DELAY) as provider:
+    with TemporaryDirectory(dir=MEMORY) as folder, stub(DELAY) as provider:
         fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
         for calls in CALLS:
             rounds = [  # in turns, because the speed of a shared machine varies

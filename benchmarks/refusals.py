@@ -1,12 +1,11 @@
 """Measure how long malformed images take to be rejected, and the costliest accepted ones."""
 
-import io
 from collections.abc import Iterator
-from statistics import median, quantiles
 
 from PIL import Image
 
-from benchmarks.report import Report, Table, Target
+from benchmarks.photos import saved
+from benchmarks.report import Report, Table, Target, percentile
 from benchmarks.running import Running, bridge, settle, stub
 from tests.hostile.caption_client import CaptionClient, Response
 from tests.hostile.image_cases import ACCEPTED, cases
@@ -61,24 +60,18 @@ def _large() -> Iterator[tuple[str, bytes]]:
     noise = Image.effect_noise(SIDES, 60)
     shades = Image.merge("RGB", (noise, noise.transpose(Image.Transpose.ROTATE_180), Image.new("L", SIDES, 90)))
     yield "JPEG, 20 scans of 50 megapixels", jpeg_scans(*SIDES, 20)
-    yield "progressive JPEG of noise", _saved(shades, "JPEG", quality=20, progressive=True)
-    yield "PNG with transparency", _saved(Image.new("RGBA", SIDES, (9, 9, 9, 9)), "PNG", compress_level=1)
-    yield "PNG of 16 bits", _saved(Image.new("I;16", SIDES, 500), "PNG", compress_level=1)
+    yield "progressive JPEG of noise", saved(shades, "JPEG", quality=20, progressive=True)
+    yield "PNG with transparency", saved(Image.new("RGBA", SIDES, (9, 9, 9, 9)), "PNG", compress_level=1)
+    yield "PNG of 16 bits", saved(Image.new("I;16", SIDES, 500), "PNG", compress_level=1)
     lab = Image.frombytes("LAB", SIDES, bytes(SIDES[0] * SIDES[1] * 3))
-    yield "LAB TIFF, LZW", _saved(lab, "TIFF", compression="tiff_lzw")
-    yield "WebP of noise", _saved(shades, "WEBP", quality=10, method=0)
-    yield "AVIF of noise", _saved(shades, "AVIF", quality=40, speed=10)
-
-
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, form, **options)
-    return sink.getvalue()
+    yield "LAB TIFF, LZW", saved(lab, "TIFF", compression="tiff_lzw")
+    yield "WebP of noise", saved(shades, "WEBP", quality=10, method=0)
+    yield "AVIF of noise", saved(shades, "AVIF", quality=40, speed=10)
 
 
 def _row(name: str, answers: Answers) -> tuple[str, ...]:
     seconds = [answer.seconds for _, answer in answers]
-    return name, str(len(answers)), _ms(median(seconds)), _ms(quantiles(seconds, n=100)[98]), _ms(max(seconds))
+    return name, str(len(answers)), *(_ms(percentile(seconds, percent)) for percent in (50, 99)), _ms(max(seconds))
 
 
 def _ms(seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 _PACKAGES = ("uvicorn", "uvloop", "fastapi", "openai", "httpx2", "pydantic", "pillow", "websockets")
 
@@ -69,6 +69,13 @@ def spread(name: str, values: Sequence[float], unit: str = "ms") -> tuple[str, .
     """Return one row of a `SPREAD` table."""
     figures = (median(values), min(values), max(values))
     return (name, str(len(values)), *(f"{value:.1f} {unit}" for value in figures))
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return a percentile of the values; 0 if there are none."""
+    if len(values) < 2:
+        return sum(values)
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 SPREAD = ("what", "runs", "median", "min", "max")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.load import Load, Request, load
+from benchmarks.report import percentile
 from benchmarks.running import Running
 
 ROUNDS = 3
@@ -40,7 +41,7 @@ class Figures:
 
     def cells(self) -> tuple[str, ...]:
         """Return CPU, requests per second, p50, p99 and memory."""
-        latencies = (f"{self.load.percentile(percent):.1f}" for percent in (50, 99))
+        latencies = (f"{percentile(self.load.latencies, percent) * 1000:.1f}" for percent in (50, 99))
         return f"{self.cpu_ms:.2f}", f"{self.load.rate:.0f}", *latencies, f"{self.memory:.0f}"
 
 

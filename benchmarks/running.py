@@ -81,7 +81,8 @@ def stub(delay: float = 0.0, port: int = 0) -> Iterator[Running]:
 @contextmanager
 def bridge(provider: Running | None = None, workspace: Path = WORKSPACE, **settings: str) -> Iterator[Running]:
     """Run the service with `provider` as its OpenAI provider, or with `builtin` by default."""
-    with running(*serve(workspace), **wired(provider), **settings) as server:
+    command = (str(SCRIPT), "serve", "--port", "0", "--workspace", str(workspace))
+    with running(*command, **wired(provider), **settings) as server:
         yield server
 
 
@@ -90,11 +91,6 @@ def baseline(provider: Running) -> Iterator[Running]:
     """Run the baseline: the smallest server that sends the same request."""
     with running(sys.executable, "-m", "benchmarks.baseline", **wired(provider)) as server:
         yield server
-
-
-def serve(workspace: Path = WORKSPACE) -> tuple[str, ...]:
-    """Return the command that starts the service on a free port."""
-    return str(SCRIPT), "serve", "--port", "0", "--workspace", str(workspace)
 
 
 def wired(provider: Running | None) -> dict[str, str]:
@@ -118,9 +114,9 @@ def clean(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **(environment or {})}
 
 
-def settle(seconds: float = 0.3) -> None:
+def settle() -> None:
     """Wait until a server that has just started is idle."""
-    time.sleep(seconds)
+    time.sleep(0.3)
 
 
 def _tree(pid: int) -> list[int]:

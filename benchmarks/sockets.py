@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks import photos
-from benchmarks.load import Request, fetch, posted
+from benchmarks.load import CAPTION, PERSPECTIVE, Request, fetch, posted
 from benchmarks.report import SPREAD, Report, Table, Target, spread
 from benchmarks.running import Running, bridge, settle, stub
 
-PERSPECTIVE = "alt_text"
 CAPTIONS, PER_SOCKET = 1000, 32
 DELAY = 2.0
 LONG_DELAY = 10.0  # the first call is still in progress when the last one begins, on any machine
@@ -134,11 +133,11 @@ async def _by_closing(service: Running) -> Cancel:
 
 
 async def _by_dropping_events(service: Running) -> Cancel:
-    return await _dropped(service, posted("/perspectives/caption", _caption(), "text/event-stream"))
+    return await _dropped(service, posted(CAPTION, _caption(), "text/event-stream"))
 
 
 async def _by_dropping_json(service: Running) -> Cancel:
-    return await _dropped(service, posted("/perspectives/caption", _caption()))
+    return await _dropped(service, posted(CAPTION, _caption()))
 
 
 async def _dropped(service: Running, request: Request) -> Cancel:

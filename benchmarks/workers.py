@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import cast
 
-from benchmarks.captions import in_base64
+from benchmarks.load import in_base64
 from benchmarks.photos import SMALL
 from benchmarks.report import Report, Table, Target
 from benchmarks.rounds import HEAD, Contender, in_turns, ratio

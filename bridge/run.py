@@ -218,8 +218,8 @@ class Run:
         if self.emit is not None:
             self.emit(PartialEvent(id=self.id, perspective=self.perspective, result=result))
 
-    def reset(self, stage: Stage, detail: str, reason: str) -> None:
-        """Report that the model is called again. Earlier partial objects must be discarded."""
-        self.stage(stage, detail)
+    def reset(self, stage: Stage, reason: str, *, target: str = "") -> None:
+        """Report that the model is called again. Earlier partial objects must be discarded. `target`: of a fallback."""
+        self.stage(stage, target or reason)
         if self.emit is not None:
             self.emit(Reset(id=self.id, perspective=self.perspective, reason=reason))

@@ -15,7 +15,7 @@ from bridge.captioning import prices, problems
 from bridge.captioning.analyze import analyze
 from bridge.captioning.models import Caption, CaptionOptions
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import AnalysisPlan, find_perspectives, plan_caption
+from bridge.captioning.plan import AnalysisPlan, find_perspectives, own_options, plan_caption
 from bridge.captioning.services import Services
 from bridge.config.models import EndpointSettings, ProviderSettings
 from bridge.deadline import Deadline
@@ -98,13 +98,6 @@ class InProcess:
         plan = AnalysisPlan(options, tuple(plans), upload=data)
         outcomes = await analyze(plan, self._services, run)
         return [_outcome(result, child) for result, child in zip(outcomes.values(), run.children, strict=True)]
-
-
-def own_options(options: CaptionOptions, perspective: Perspective) -> CaptionOptions:
-    """Return the options with only those variables that the perspective has."""
-    names = {variable.name for variable in perspective.variables}
-    own = {name: value for name, value in (options.variables or {}).items() if name in names}
-    return options.model_copy(update={"variables": own})
 
 
 def _outcome(result: Caption | Exception, run: Run) -> Outcome:

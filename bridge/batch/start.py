@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from bridge import errors
-from bridge.batch.engines import own_options
 from bridge.batch.folder import BatchError, Folder, open_url
 from bridge.batch.index import Index
 from bridge.batch.inputs import Listing, list_images, select, shard
@@ -20,7 +19,7 @@ from bridge.batch.summary import money
 from bridge.batch.text import count
 from bridge.captioning.models import CaptionOptions
 from bridge.captioning.parsing import parse_request
-from bridge.captioning.plan import render_prompt
+from bridge.captioning.plan import own_options, render_prompt
 from bridge.captioning.services import Services
 from bridge.deadline import Deadline
 from bridge.images.sources import from_upload
@@ -102,8 +101,7 @@ def _prompts(item: ImageItem, job: Job) -> Iterator[str]:
     """Yield the prompt of each perspective for an image. Raises MissingVariables."""
     options = parse_request(CaptionOptions, job.fields(item))
     for perspective in job.perspectives:
-        own = own_options(options, perspective)
-        yield render_prompt(perspective, own, own.variables or {})
+        yield render_prompt(perspective, own_options(options, perspective))
 
 
 async def preview(batch: Prepared) -> AsyncIterator[str]:

@@ -82,7 +82,7 @@ def plan_caption(
 ) -> Plan:
     """Plan one caption with a known perspective. See `make_plan`."""
     run.perspective, run.perspective_label = perspective.name, label_of(perspective)
-    prompt = render_prompt(perspective, options, options.variables or {})
+    prompt = render_prompt(perspective, options)
     targets = _targets(options, services, run, provider_key)
     _require_one_image(options, upload)
     name_target(run, targets[0])
@@ -101,14 +101,12 @@ async def make_analysis_plan(
         message = f"Each perspective may be named once. Repeated: {', '.join(repeated)}."
         raise InvalidRequest(message, (("/perspectives", "repeated"),))
     known = {variable.name for perspective in listed for variable in perspective.variables}
-    values = request.variables or {}
-    if unknown := tuple(name for name in values if name not in known):
+    if unknown := tuple(name for name in request.variables or () if name not in known):
         raise UnknownVariables(unknown, tuple(sorted(known)))
     targets = _targets(request, services, run, provider_key)
     plans = []
     for perspective in listed:  # mistakes of the synthesizer are reported now; its contexts are added later
-        own = {variable.name for variable in perspective.variables}
-        prompt = render_prompt(perspective, request, {name: values[name] for name in values if name in own})
+        prompt = render_prompt(perspective, own_options(request, perspective))
         plans.append(Plan(request, perspective, prompt, targets, image_is_shared=len(listed) > 1))
     name_target(run, targets[0])
     synthesizer = plans.pop() if last else None
@@ -131,9 +129,16 @@ def label_of(perspective: Perspective) -> str:
     return "inline" if perspective.source == "inline" else perspective.name
 
 
-def render_prompt(perspective: Perspective, options: CaptionOptions, variables: dict[str, str]) -> str:
+def own_options(options: CaptionOptions, perspective: Perspective) -> CaptionOptions:
+    """Return the options with only those variables that the perspective has."""
+    names = {variable.name for variable in perspective.variables}
+    own = {name: value for name, value in (options.variables or {}).items() if name in names}
+    return options.model_copy(update={"variables": own})
+
+
+def render_prompt(perspective: Perspective, options: CaptionOptions) -> str:
     """Render the request's contexts, then the perspective's prompt. Raises MissingVariables or UnknownVariables."""
-    return in_tags(options.context or []) + prompt.render(perspective, variables)
+    return in_tags(options.context or []) + prompt.render(perspective, options.variables or {})
 
 
 def in_tags(contexts: list[str]) -> str:

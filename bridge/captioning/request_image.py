@@ -91,5 +91,5 @@ async def loaded_image(plan: Plan | AnalysisPlan, services: Services, run: Run) 
 async def _load(plan: Plan | AnalysisPlan, services: Services) -> Source:
     if (data := plan.upload) is not None:
         return await sources.off_loop(len(data), partial(sources.from_upload, data, services.limits))
-    kind, reference = next((kind, value) for kind, value in plan.options.image or () if value is not None)
-    return await sources.load(kind, reference, Access(services.settings.workspace, services.fetcher, services.limits))
+    field, reference = next((field, value) for field, value in plan.options.image or () if value is not None)
+    return await sources.load(field, reference, Access(services.settings.workspace, services.fetcher, services.limits))

@@ -5,6 +5,7 @@ import logging
 import re
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, PlainValidator, RootModel
@@ -72,7 +73,7 @@ class StructuredOutput:
                 guessed = guessed or not is_certain
                 self.request = lowered
                 reason = f"The schema was rejected; asking with output mode {lowered.output_mode}."
-            self.run.reset("retry", reason, reason)
+            self.run.reset("retry", reason)
 
     def _raise_temperature(self) -> str:
         """Raise the temperature of the next call if the model accepts one. Return the reason for the next call."""
@@ -113,6 +114,8 @@ class StructuredOutput:
         """
         async with self.run.deadline.within("preparing to ask again"):
             instructor = await asyncio.to_thread(_import_instructor)
+        # Instructor logs answers, even at level ERROR (measured with instructor 1.17).
+        logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
         readings: list[Reading] = []
         failures: list[Exception] = []
 
@@ -141,8 +144,7 @@ class StructuredOutput:
         """Make one re-ask, unless the calls of this target are used up."""
         if self.run.attempts.left_for_target < 1:
             raise OutputInvalid(readings[-1].problems, len(readings))
-        reason = "The answer failed schema validation."
-        self.run.reset("retry", reason, reason)
+        self.run.reset("retry", "The answer failed schema validation.")
         # The invalid answer, and the instructions to correct it, without links to pydantic's pages.
         turns = (Turn(message["role"], _LINK.sub("", message["content"])) for message in messages[1:])
         return await self._call(tuple(turns))
@@ -167,16 +169,15 @@ def _response_model(schema: JsonObject, readings: list[Reading]) -> type[BaseMod
     return Caption
 
 
+@cache
 def _import_instructor() -> Any:
     """Import instructor, which imports openai. Call this in a thread: the first import takes 0.9 s."""
     import instructor
     import instructor.core
-    import openai.types.chat
 
-    # Instructor logs answers, even at level ERROR (measured with instructor 1.17).
-    logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
-    instructor.patch(create=_chat_completion, mode=instructor.Mode.JSON_SCHEMA)
-    assert openai.types.chat
+    # Instructor's first call imports further modules (0.4 s).
+    create = instructor.patch(create=lambda **_: _chat_completion("{}"), mode=instructor.Mode.JSON_SCHEMA)
+    create(response_model=_response_model({}, [Reading("{}", {}, {})]), messages=[{"role": "user", "content": ""}])
     return instructor
 
 
@@ -185,5 +186,7 @@ def _chat_completion(text: str) -> Any:
 
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
+    # Without a usage, instructor 1.17 imports anthropic (2 s) and checks for Anthropic's.
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     fields = {"id": "caption", "object": "chat.completion", "created": 0, "model": "caption", "choices": [choice]}
-    return ChatCompletion.model_validate(fields)
+    return ChatCompletion.model_validate({**fields, "usage": usage})

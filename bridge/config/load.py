@@ -124,16 +124,17 @@ class _Loader:
         self, own: EndpointTable, table: ProviderTable, shared: ProviderConfig, default: ProviderConfig, place: str
     ) -> EndpointSettings:
         """Return one endpoint. A key from the environment is used only at the origin of its URL."""
-        url = self._try(f"{place}.base_url", base_url, registry.spec(table.kind), own.base_url)
-        if not own.base_url and registry.spec(table.kind).is_remote:
+        spec = registry.spec(table.kind)
+        url = self._try(f"{place}.base_url", base_url, spec, own.base_url)
+        if not own.base_url and spec.is_remote:
             self.mistakes.append(f"{place}.base_url: A provider of kind '{table.kind}' needs a base_url.")
         key = self._key(own, place) or shared.api_key
         if not key and origin(url) == origin(default.base_url):
             key = default.api_key
         config = replace(shared, base_url=url, api_key=key)
         limits = {**table.limits(), **own.limits()}
-        if default_limit := registry.spec(table.kind).max_concurrency:
-            limits.setdefault("max_concurrency", default_limit)
+        if spec.max_concurrency:
+            limits.setdefault("max_concurrency", spec.max_concurrency)
             config = replace(config, options={**config.options, "max_concurrency": limits["max_concurrency"]})
         name = own.name or urlsplit(url).netloc
         return EndpointSettings(name, config, own.weight, enabled=own.enabled, **limits)

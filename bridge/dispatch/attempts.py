@@ -94,7 +94,7 @@ class Retries:
             if self.repeats > _repeats(error) or seconds >= run.deadline.left():
                 raise error
             self.failed.clear()
-        run.reset("retry", error.message, error.message)
+        run.reset("retry", error.message)
         await asyncio.sleep(seconds)
 
 

@@ -26,7 +26,6 @@ from providers.errors import ProviderError
 from providers.pool import Pool
 from providers.profiles import Profile
 
-OTHER = "other"
 _MAX_CALLER_ADDRESSES = 1024
 _HINT_SECONDS = 2.0
 _ACCEPTED = (Completion, errors.Truncated, errors.Refused, errors.UnparsableOutput, errors.BadReply)
@@ -93,8 +92,7 @@ class Dispatcher:
     async def lower(self, target: Target, request: VisionRequest, run: Run) -> VisionRequest | None:
         """Return the request in the next output mode that is less strict than the last attempt's, or None."""
         client = await self._clients.open(target.config, target.trusted, run)
-        mode = run.attempts.calls[-1].output_mode if run.attempts.calls else request.output_mode
-        return client.lower(replace(request, output_mode=mode))
+        return client.lower(replace(request, output_mode=run.attempts.calls[-1].output_mode))
 
     async def list_models(self, target: Target, run: Run) -> tuple[Model, ...]:
         """Return the models that the provider lists. Raises ProviderError or DeadlineExceeded."""
@@ -225,7 +223,7 @@ class Dispatcher:
             reason=_reason(run, target.label, request),
             kind=config.kind,
             metric_provider=target.provider or config.kind,
-            metric_model=target.model if is_known else OTHER,
+            metric_model=target.model if is_known else "other",
             address=config.base_url,
             sent_bytes=len(request.image.data) if request.image and config.base_url else 0,
         )

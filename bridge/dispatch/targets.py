@@ -121,7 +121,7 @@ class Targets:
         label = request.provider or override.name or override.kind
         key = key or override.key
         base_url = (override.base_url or "").strip()
-        if not base_url or not registry.spec(override.kind).is_remote:
+        if not base_url or not spec.is_remote:
             config = self.configured.providers.get(label)
             if config is None or config.kind != override.kind:
                 config = self.configured.providers[override.kind]

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from bridge.errors import ImageError, ImageTooLarge, InvalidImage
 from bridge.images.job import LENGTHS, Job, Result, head_of_frame, parse_result
-from bridge.images.limits import MIB, Rejected
+from bridge.images.limits import MIB, Rejection
 
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # variables that an interpreter may need; none is a key
 _ROOT = Path(__file__).parents[2]
@@ -26,9 +26,9 @@ _READ_BUFFER = MIB
 _BROKEN = (EOFError, OSError, ValueError, TypeError, KeyError)
 
 
-def image_error(rejected: Rejected) -> ImageError:
-    """Convert a rejection to the exception that is reported to callers."""
-    return (InvalidImage if rejected.kind == "invalid_image" else ImageTooLarge)(rejected.message)
+def image_error(kind: Rejection, message: str) -> ImageError:
+    """Return the exception that is reported to callers."""
+    return InvalidImage(message) if kind == "invalid_image" else ImageTooLarge(message)
 
 
 class WorkerFailed(RuntimeError):
@@ -132,7 +132,7 @@ class DecoderPool:
             except _WorkerGone:  # the worker died while it was idle
                 result, encoded = await self._run(await self._new(), job, data)
         if result.error is not None:
-            raise image_error(Rejected(result.error, result.message))
+            raise image_error(result.error, result.message)
         return result, encoded
 
     @asynccontextmanager

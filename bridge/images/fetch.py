@@ -6,8 +6,7 @@ checked. Time, size and speed are limited.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from time import monotonic
 
 import httpx2
@@ -72,32 +71,27 @@ class Fetcher:
         raise ImageUnreachable(f"{target.host} redirects more than {_MAX_REDIRECTS} times.")
 
     async def _get(self, url: httpx2.URL, max_bytes: int) -> bytes | httpx2.URL:
-        async with self._response(url) as response:
-            if response.status_code in _REDIRECTS and "location" in response.headers:
-                return _moved(url, response.headers["location"])
-            _check_response(url.host, response, max_bytes)
-            return await self._body(url.host, response, max_bytes)
+        """Send one request. Return the image, or the URL of a redirect."""
+        try:
+            async with aclosing(await self._send(url)) as response:
+                if response.status_code in _REDIRECTS and "location" in response.headers:
+                    return _moved(url, response.headers["location"])
+                _check_response(url.host, response, max_bytes)
+                return await self._body(url.host, response, max_bytes)
+        except httpx2.TransportError as error:
+            if isinstance(error.__cause__, AddressRefused):
+                raise error.__cause__ from None
+            raise ImageUnreachable(_reason(url.host, error)) from error
 
-    @asynccontextmanager
-    async def _response(self, url: httpx2.URL) -> AsyncIterator[httpx2.Response]:
+    async def _send(self, url: httpx2.URL) -> httpx2.Response:
         """Send the request. The transport is used directly, because a client would keep cookies and log the URL."""
         waits = {"connect": self._quiet, "read": self._quiet, "write": self._quiet, "pool": self._timeout}
         request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": waits})
         try:
-            try:
-                response = await self._transport.handle_async_request(request)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # Retry: the server may have closed the pooled connection (RFC 9112, 9.3.1).
-                response = await self._transport.handle_async_request(request)
-            try:
-                yield response
-            finally:
-                await response.aclose()
-        except httpx2.TransportError as error:
-            refused = error.__cause__
-            if isinstance(refused, AddressRefused):
-                raise refused from None
-            raise ImageUnreachable(_reason(url.host, error)) from error
+            return await self._transport.handle_async_request(request)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+            # Retry: the server may have closed the pooled connection (RFC 9112, 9.3.1).
+            return await self._transport.handle_async_request(request)
 
     async def _body(self, host: str, response: httpx2.Response, max_bytes: int) -> bytes:
         parts = bytearray()

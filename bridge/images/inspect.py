@@ -81,7 +81,7 @@ def parsing(media_type: str) -> Iterator[None]:
     try:
         yield
     except Rejected as rejected:
-        raise image_error(rejected) from None
+        raise image_error(rejected.kind, rejected.message) from None
     except (struct.error, IndexError):
         raise InvalidImage(f"The {title(media_type)} image is truncated.") from None
 

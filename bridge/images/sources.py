@@ -1,8 +1,8 @@
-"""The sources of images: one function for each, listed in `SOURCES`."""
+"""The sources of images: one function for each."""
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -78,15 +78,12 @@ async def from_base64(text: str, access: Access) -> Source:
     return await off_loop(len(text), decode)
 
 
-Row = tuple[Literal["path", "url", "base64"], str, Callable[[str, Access], Awaitable[Source]]]
-SOURCES: tuple[Row, ...] = (("path", "", from_path), ("url", "", from_url), ("base64", "", from_base64))
-"""Field of the request's image, prefix of its value, function. The first row that matches is used."""
+_SOURCES = {"path": from_path, "url": from_url, "base64": from_base64}
 
 
-async def load(kind: str, reference: str, access: Access) -> Source:
-    """Load the image that a request refers to. Raises ImageError."""
-    read = next(read for name, prefix, read in SOURCES if name == kind and reference.startswith(prefix))
-    return await read(reference, access)
+async def load(field: str, reference: str, access: Access) -> Source:
+    """Load the image that a request refers to. `field`: the field of the request's image. Raises ImageError."""
+    return await _SOURCES[field](reference, access)
 
 
 def from_upload(data: bytes, limits: ImageLimits) -> Source:

@@ -35,15 +35,25 @@ class AddressPolicy:
             or (by_name and kind not in ("metadata", "link-local"))
             or (self._lists_address(ip) and kind != "metadata")
         )
-        if not allowed:
-            raise _refusal(host, "name" if self.mode == "listed" and not by_name else "address", allowed_name=by_name)
+        if allowed:
+            return
+        if by_name:
+            raise AddressRefused(
+                f"The host {host} has a link-local or metadata address, which this service does not call."
+            )
+        if self.mode == "listed":
+            raise _not_listed(host)
+        # The message is the same for all private addresses, so that callers cannot map the network.
+        raise AddressRefused(
+            f"The host {host} has no public address, and this service calls no other address for a request."
+        )
 
     def check_name(self, host: str, port: int) -> None:
         """Raise `AddressRefused` if the port or the name is not allowed. The name is not resolved."""
         if self.ports is not None and port not in self.ports:
-            raise _refusal(host, "port")
+            raise AddressRefused(f"This service may not call that port of {host}.")
         if self.mode == "listed" and not self.allow_networks and not self._lists_name(host, port):
-            raise _refusal(host, "name")
+            raise _not_listed(host)
 
     def _lists_name(self, host: str, port: int) -> bool:
         name = host.lower().rstrip(".")
@@ -58,14 +68,5 @@ class AddressPolicy:
         return any(address in ip_network(network, strict=False) for network in self.allow_networks)
 
 
-def _refusal(host: str, kind: str, *, allowed_name: bool = False) -> AddressRefused:
-    """Build the error. The message is the same for all private addresses, so that callers cannot map the network."""
-    if kind == "name":
-        message = f"The host {host} is not on the list of hosts that this service may call."
-    elif kind == "port":
-        message = f"This service may not call that port of {host}."
-    elif allowed_name:
-        message = f"The host {host} has a link-local or metadata address, which this service does not call."
-    else:
-        message = f"The host {host} has no public address, and this service calls no other address for a request."
-    return AddressRefused(message)
+def _not_listed(host: str) -> AddressRefused:
+    return AddressRefused(f"The host {host} is not on the list of hosts that this service may call.")

@@ -31,7 +31,6 @@ _ERRORS = (
     httpcore2.TimeoutException,
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
-    httpcore2.ProxyError,
     httpcore2.UnsupportedProtocol,
 )
 

@@ -1,4 +1,4 @@
-"""A request ends at its deadline, even if its work runs in a thread, which cannot be cancelled."""
+"""A request ends at its deadline: slow work runs in threads, which cannot be cancelled and are not waited for."""
 
 import json
 import subprocess
@@ -34,6 +34,24 @@ from providers.pool import Pool
 asyncio.run(Clients(Pool(), Pool()).open(ProviderConfig("p", "vllm", "http://x"), True, Run(Deadline(0.005))))
 """
 
+FIRST_RE_ASK = """
+import asyncio, sys, threading
+from tests.captioning.test_structured import WRONG, generate, new_run
+from tests.servers import OpenAIServer
+
+def note(event, arguments):
+    if event == "import" and threading.current_thread() is threading.main_thread():
+        imported.add(arguments[0].partition(".")[0])
+
+imported = set()
+with OpenAIServer("vllm") as server:
+    server.reply(WRONG)
+    sys.addaudithook(note)
+    run = new_run(60)
+    asyncio.run(generate(server, run))
+print(len(run.attempts.calls), sorted(imported & {"anthropic", "instructor", "openai", "requests"}))
+"""
+
 
 async def parse(run: Run) -> object:
     async with open_services(Settings(workspace=WORKSPACE)) as services:
@@ -55,3 +73,9 @@ def test_a_slow_sdk_import_does_not_delay_the_deadline() -> None:
     ended = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "DeadlineExceeded" in ended.stderr
     assert "importing the SDK" in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_first_re_ask_imports_instructor_outside_of_the_event_loop() -> None:
+    ended = subprocess.run([sys.executable, "-c", FIRST_RE_ASK], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "2 []\n", ended.stderr

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from bridge import caption
 from bridge.captioning import problems
-from bridge.captioning.caption import caption
-from bridge.captioning.models import CaptionRequest, Problem
+from bridge.captioning.models import CaptionOptions, Problem
 from bridge.captioning.services import Services, open_services
 from bridge.deadline import Deadline
 from bridge.errors import TABLE
@@ -50,9 +50,9 @@ async def fail(services: Services, photo: bytes, prompt: str = "p", **fields: An
     """Return the problem of a caption that fails, and the fields of its log line."""
     record = RequestRecord("r1", wants_caption=True)
     run = record.start_run(Deadline(20))
-    body = {"perspective": inline("mine", prompt), "provider": "studio", **fields}
+    options = CaptionOptions.model_validate(fields)
     with pytest.raises(tuple(TABLE)) as raised:
-        await caption(CaptionRequest.model_validate(body), services, run, upload=photo)
+        await caption(photo, inline("mine", prompt), provider="studio", options=options, services=services, run=run)
     problem = problems.from_error(raised.value, run)
     return problem, log_fields(record, "POST", "/", "")
 
@@ -96,8 +96,7 @@ async def test_errors_name_a_providers_address_only_where_that_is_allowed(
     shown: bool, tmp_path: Path, photo: bytes
 ) -> None:
     workspace(tmp_path, studio("http://127.0.0.1:9", ["m"]))
-    request = CaptionRequest.model_validate({"perspective": "alt_text", "provider": "studio", "timeout": 20})
     async with open_services(Settings(workspace=tmp_path), shows_addresses=shown) as services:
         with pytest.raises(Unreachable) as raised:
-            await caption(request, services, Run(Deadline(20)), upload=photo)
+            await caption(photo, "alt_text", provider="studio", services=services, run=Run(Deadline(20)))
     assert ("127.0.0.1:9" in str(raised.value)) == shown

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from bridge.captioning.caption import caption
-from bridge.captioning.models import CaptionOptions, CaptionRequest
-from bridge.captioning.plan import deadline_of
+from bridge import caption
+from bridge.captioning.models import CaptionOptions
 from bridge.captioning.request_image import RequestImage
 from bridge.captioning.services import Services, open_services
+from bridge.deadline import Deadline
 from bridge.images import sources
 from bridge.run import Progress, Run
 from bridge.settings import Settings
@@ -62,9 +62,8 @@ async def test_image_workers_serve_callers_round_robin(photo: bytes) -> None:
             if isinstance(event, Progress) and event.stage == "model":
                 prepared.append(name)
 
-        request = CaptionRequest(perspective="alt_text")
-        run = Run(deadline_of(request, services), caller=name[0], emit=note)
-        await caption(request, services, run, upload=photo)
+        run = Run(Deadline(HANG_GUARD), caller=name[0], emit=note)
+        await caption(photo, "alt_text", services=services, run=run)
 
     async with open_services(Settings(workspace=WORKSPACE, image_workers=1)) as services:
         await make("x", services)  # starts the worker

@@ -79,7 +79,7 @@ async def test_unread_partial_objects_are_replaced_and_nothing_else_is_dropped(s
     run.stage("model", "m")
     for length in range(1000):
         run.partial({"text": "x" * length})
-    run.reset("retry", "again", "again")
+    run.reset("retry", "again")
     for length in range(1000):
         run.partial({"text": "y" * length})
     async with stream:

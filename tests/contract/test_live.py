@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.captioning.caption import caption
-from bridge.captioning.models import CaptionRequest, ImageRef
+from bridge import caption
+from bridge.captioning.models import CaptionOptions
 from bridge.captioning.services import Services, open_services
 from bridge.deadline import Deadline
 from bridge.dispatch.targets import ProviderOverride
@@ -23,7 +23,7 @@ from tests.service import WORKSPACE
 pytestmark = pytest.mark.live
 ENVIRONMENT = dict(os.environ)  # saved before a fixture removes these variables
 SPECS = [spec for spec in registry.specs() if spec.is_remote]
-PHOTO = ImageRef(path="datasets/samples/coffee.jpg")
+PHOTO = WORKSPACE / "datasets" / "samples" / "coffee.jpg"
 
 
 def first(names: tuple[str, ...]) -> str:
@@ -50,11 +50,9 @@ async def services() -> AsyncIterator[Services]:
         yield opened
 
 
-def request(spec: Spec, perspective: str) -> CaptionRequest:
+def options(spec: Spec) -> CaptionOptions:
     config = {"kind": spec.kind, "base_url": first(spec.url_env) or spec.base_url, "api_key": first(spec.key_env)}
-    return CaptionRequest(
-        perspective=perspective,
-        image=PHOTO,
+    return CaptionOptions(
         provider_config=ProviderOverride.model_validate(config),
         model=ENVIRONMENT[model_variable(spec)],
         max_tokens=2_000,
@@ -63,13 +61,13 @@ def request(spec: Spec, perspective: str) -> CaptionRequest:
 
 @pytest.mark.parametrize("perspective", ["alt_text", "graph_caption", "scene_graph"])
 async def test_a_caption_is_valid(spec: Spec, services: Services, perspective: str) -> None:
-    response = await caption(request(spec, perspective), services, Run(Deadline(120)))
+    response = await caption(PHOTO, perspective, options=options(spec), services=services, run=Run(Deadline(120)))
     assert response.result
     assert response.usage is None or (response.usage.input_tokens or 0) > 0
     print(f"{spec.kind}: {response.output_mode}, {len(response.attempts)} calls, {response.rendered[:120]}")
 
 
 async def test_the_connection_check_succeeds(spec: Spec, services: Services) -> None:
-    target = services.targets.resolve(request(spec, "alt_text"))
-    result = await services.dispatcher.check_likeliest(target, target.model, Run(Deadline(60)))
+    target = services.targets.resolve(options(spec))
+    (result,) = (await services.dispatcher.check(target, target.model, Run(Deadline(60)))).values()
     assert {step.status for step in result.steps} == {"success"}, result.steps

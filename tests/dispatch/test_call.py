@@ -168,9 +168,6 @@ async def test_each_endpoint_gets_its_own_key_unless_the_caller_sends_one(
     assert keys == [["Bearer sk-a", "Bearer sk-theirs"], ["Bearer sk-b"]]
 
 
-# Issue 10, row 1: a 500 may be caused by the request.
-
-
 async def test_500s_open_the_breaker_only_after_three_different_requests(server: OpenAIServer) -> None:
     server.default = b.Status(500)
     async with dispatching(*endpoints_of(server), failures=2) as dispatcher:
@@ -181,9 +178,6 @@ async def test_500s_open_the_breaker_only_after_three_different_requests(server:
         with pytest.raises(CircuitBreakerOpen):
             await ask(dispatcher, request=distinct())
     assert len(server.calls) == 10
-
-
-# Issue 10, row 2: an endpoint that hangs.
 
 
 @pytest.mark.parametrize(
@@ -256,9 +250,6 @@ def test_timeouts_of_a_call(fields: dict[str, Any], settings: dict[str, float], 
     run = Run(Stopped(fields.pop("left", 16)), has_fallback=fields.pop("has_fallback", False))
     run.attempts = Attempts(fields.pop("calls", 4), fields.pop("reserve", 0))
     assert Retries(Route(queue, queue.endpoints), run, **fields).timeouts(queue.endpoints[0]) == expected
-
-
-# Issue 10, row 3: output modes.
 
 
 async def ask_in_modes(dispatcher: Dispatcher, request: VisionRequest, target: Target = TARGET) -> list[str]:

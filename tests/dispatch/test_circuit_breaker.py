@@ -80,7 +80,7 @@ def test_calls_that_started_before_the_breaker_opened_are_ignored(breaker: Circu
     ],
 )
 def test_500s_count_after_three_different_requests(breaker: CircuitBreaker, digests: list[str], state: str) -> None:
-    """Issue 10, row 1. A digest is an image (letter) and a schema (number)."""
+    """A digest is an image (letter) and a schema (number)."""
     for digest in digests:
         epoch = breaker.start()
         if digest == "ok":

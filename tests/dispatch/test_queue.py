@@ -159,7 +159,6 @@ async def test_the_queue_is_rejected_when_the_last_breaker_opens() -> None:
 
 @pytest.mark.parametrize("healthy", [True, False])
 async def test_calls_wait_for_the_trial_of_a_half_open_breaker(healthy: bool) -> None:
-    """Issue 10, row 4."""
     queue = Queue(endpoints=2, max_concurrency=None, max_queue=60)
     for admission in [await queue.call() for _ in range(2)]:
         await queue.end(admission, DOWN)

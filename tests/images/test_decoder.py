@@ -18,7 +18,7 @@ from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
 from tests.images.samples import MEMORY, SECONDS, photo, saved
-from tests.service import until
+from tests.service import ROOT, until
 from tests.tools import children_of, read_process
 
 JPEG = Job("image/jpeg", ImageLimits())
@@ -173,14 +173,16 @@ async def test_workers_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_end_with_a_killed_service() -> None:
     script = (
         "import asyncio, os, signal\n"
-        "from bridge.images.decoder import DecoderPool\n"
+        "from tests.images.test_decoder import JPEG, photo, pool, processes, saved\n"
         "async def main():\n"
-        "    pool = DecoderPool(1, 2**30, 20)\n"
-        "    worker = await pool._new()\n"
-        "    print(worker._process.pid, flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if __name__ == '__main__': asyncio.run(main())\n"
+        "    async with pool() as decoder:\n"
+        "        await decoder.run(JPEG, saved(photo(), 'JPEG'))\n"
+        "        print(*processes(), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
     )
-    service = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_GUARD)
+    service = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD
+    )
     process = service.stdout.strip()
     until(lambda: b"images.worker" not in read_process(process, "cmdline"))
