@@ -127,12 +127,17 @@ class Outputs:
             return {}
         return caption if isinstance(caption, dict) else {}
 
-    def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
-        """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
-        for each, name in self.sidecars(row.key, row.perspective).items():
-            if each in formats:
-                content = text.encode("utf-8", "surrogateescape") if each == "txt" else to_line(row.caption or {})
-                self._folder.write(name, content)
+    def write(self, row: Row, formats: tuple[str, ...], text: str | None) -> None:
+        """Write the row's sidecars in these formats. Raises OSError.
+
+        `text`: content of the text sidecar, None to keep the file.
+        """
+        names = self.sidecars(row.key, row.perspective)
+        for each in formats:
+            if each == "json":
+                self._folder.write(names[each], to_line(row.caption or {}))
+            elif text is not None:
+                self._folder.write(names[each], text.encode("utf-8", "surrogateescape"))
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""

@@ -41,7 +41,7 @@ class RayBatch(Batch):
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
         return None  # the actors read the images
 
-    def _report(self, number: int, event: object, *, free: bool = False) -> None:
+    def _wait(self, number: int, stage: str, detail: str = "", perspective: str = "") -> None:
         """Report nothing. The control reports the stages of the actors."""
 
     async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
