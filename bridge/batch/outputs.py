@@ -36,7 +36,7 @@ class Outputs:
         trainer = TRAINERS.get(options.text.trainer)
         self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
-        self._record = folder.hidden(".tables")
+        self._record = folder.labelled(".graphcap.tables")
         self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Outputs:
         for each in self._formats:
             if each in _TABLES:
                 name, write = _TABLES[each]
-                yield _labelled(name, self._folder), write
+                yield self._folder.labelled(name), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text.
@@ -189,7 +189,7 @@ class Outputs:
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
     """Write the list of failures, or remove it if there are none. Raises OSError."""
     lines = b"".join(to_line(asdict(failure)) for failure in failures)
-    name = _labelled(FAILURES, folder)
+    name = folder.labelled(FAILURES)
     if lines:
         folder.write(name, lines)
     else:
@@ -198,7 +198,7 @@ def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
 
 def read_failures(folder: Folder) -> dict[str, Failure]:
     """Return the failures of the last run by path, without a shard also those of all shards. Raises BatchError."""
-    names = (*_failures_of_shards(folder), _labelled(FAILURES, folder))
+    names = (*_failures_of_shards(folder), folder.labelled(FAILURES))
     return {failure.path: failure for name in names for failure in _read_list(folder, name)}
 
 
@@ -222,12 +222,6 @@ def _failures_of_shards(folder: Folder) -> list[str]:
     """Return the names of the lists of all shards, none if this run is a shard."""
     names = folder.matches("failures-*.jsonl") if folder.label == "all" else []
     return [name for name in names if re.fullmatch(r"failures-\d+of\d+\.jsonl", name)]
-
-
-def _labelled(name: str, folder: Folder) -> str:
-    """Return the name of a file, with the label of a shard."""
-    stem, dot, extension = name.partition(".")
-    return name if folder.label == "all" else f"{stem}-{folder.label}{dot}{extension}"
 
 
 def _flat(row: Row) -> JsonObject:
