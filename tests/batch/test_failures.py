@@ -143,6 +143,8 @@ MISTAKES = [
     (("--report", "TMP/text/a.txt", "--dry-run"), "", "a.txt' is not a report"),
     (("--report", "TMP/report.html"), "locked", "Another run writes to"),
     (("--give-up-after", "nan"), "", "'nan' is not a number of seconds"),
+    (("--limit", "1.5"), "", "argument --limit: '1.5' is not a whole number"),
+    (("--max-cost", "1 $"), "", "argument --max-cost: '1 $' is not a number"),
     (("--output-dir", "az://out"), "", "requires a package: Install adlfs"),
     (("--output-dir", "nothing://out"), "", "Protocol not known"),
     (("--provider", "local"), "", "or add --yes to download it"),
