@@ -250,7 +250,7 @@ def _lines() -> list[str]:
     return [os.fsdecode(name) for name in names if name.strip()]
 
 
-def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
+def _reason(name: str, info: JsonObject, *, named: bool) -> str:
     """Return the reason to ignore a file, or "". `name`: path in the folder. `named`: an input names it."""
     extension = posixpath.splitext(name)[1].lower()
     if info["type"] != "file" and not (info.get("islink") and Path(info["name"]).is_file()):

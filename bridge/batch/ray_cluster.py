@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bridge.batch.engines import ProviderUnusable
@@ -171,7 +172,7 @@ def _setup(prepared: Prepared, concurrency: int, cpus: float) -> Any:
     )
 
 
-def _variables(toml: Any) -> Iterator[tuple[str, str]]:
+def _variables(toml: Path) -> Iterator[tuple[str, str]]:
     """Yield the environment variables of providers and file systems. Key files are read on this machine."""
     variables = environment()
     text = toml.read_text("utf-8") if toml.is_file() else ""
