@@ -76,9 +76,14 @@ class Batch:
             await task
         finally:
             task.cancel()
-            while not self._events.empty():  # `_run` puts a last event
-                self._events.get_nowait()
+            reader = asyncio.create_task(self._discard_events())
             await asyncio.gather(task, return_exceptions=True)
+            reader.cancel()
+
+    async def _discard_events(self) -> None:
+        """Read the events that a run reports at its end, so that it does not wait for room in the queue."""
+        while True:
+            await self._events.get()
 
     def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:
         """Start no more calls, and end when the calls in flight have ended."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.batch.models import Paused
 from bridge.batch.options import Options
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared
@@ -109,11 +110,15 @@ async def test_events_that_nobody_reads_do_not_block_the_end(
     vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.batch.run._EVENTS", 1)
-    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
-    config = {"kind": "vllm", "base_url": vllm_server.url}
-    options = Options((str(tmp_path),), ("alt_text",), {"provider_config": config, "model": "tiny-vision"})
+    """The caption of an image whose other one waits for the provider is stored and reported at the end."""
+    photos(tmp_path, "a.jpg")
+    vllm_server.reply(b.Answer())
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    request = {"provider_config": {"kind": "vllm", "base_url": vllm_server.url}, "model": "tiny-vision"}
+    options = Options((str(tmp_path),), ("alt_text", "training_tags"), request)
     async with open_services(load()) as services, prepared(options, services) as batch:
         events = Batch(batch).events()
-        await anext(events)
-        await asyncio.to_thread(vllm_server.wait_for_calls, 1)
+        while not isinstance(await anext(events), Paused):
+            pass
         await asyncio.wait_for(events.aclose(), 60)
+    assert len(files(tmp_path)) == 1
