@@ -24,7 +24,7 @@ from tests.service import AMBIENT, ROOT, WORKSPACE, Service
 LEAKS = pytest.StashKey[list[str]]()
 # The files whose slow tests take longest.
 LONG = (
-    *("batch/test_ray.py", "clients/javascript/test_javascript_client.py", "batch/test_durability.py"),
+    *("batch/test_ray.py", "clients/javascript/test_javascript_client.py", "batch/test_index.py"),
     *("local/test_captions.py", "clients/javascript/test_page.py", "e2e/test_container.py", "hostile/test_images.py"),
 )
 

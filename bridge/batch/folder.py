@@ -96,9 +96,10 @@ class Folder:
         """Return the path of a file of the folder."""
         return f"{self.root}/{name}"
 
-    def hidden(self, extension: str) -> str:
-        """Return the name of a hidden file of this label, such as `.graphcap.jsonl` or `.graphcap-2of8.jsonl`."""
-        return f".graphcap{extension}" if self.label == "all" else f".graphcap-{self.label}{extension}"
+    def labelled(self, name: str) -> str:
+        """Return the name of a file, with the label of a shard: `.graphcap-2of8.jsonl` for `.graphcap.jsonl`."""
+        stem, extension = posixpath.splitext(name)
+        return name if self.label == "all" else f"{stem}-{self.label}{extension}"
 
     def is_filled(self, name: str) -> bool:
         """Return whether this name exists and is not an empty file. Links are not followed."""

@@ -69,7 +69,7 @@ class Index:
     def __init__(self, folder: Folder, *, is_overwriting: bool = False) -> None:
         """`is_overwriting`: whether the run overwrites all rows."""
         self._folder, self._is_overwriting = folder, is_overwriting
-        self._name = folder.hidden(".jsonl")
+        self._name = folder.labelled(".graphcap.jsonl")
         self._parts = self._name.removesuffix(".jsonl")
         self._entries: dict[tuple[str, str], Entry] = {}
         self._perspectives: dict[str, None] = {}
@@ -147,7 +147,7 @@ class Index:
 
         The files of the locks are not renamed or removed, because a run may lock them at any time. Raises BatchError.
         """
-        own = self._folder.hidden(".lock")
+        own = self._folder.labelled(".graphcap.lock")
         for name in dict.fromkeys((".graphcap.lock", own)):
             mode = fcntl.LOCK_EX if name == own else fcntl.LOCK_SH
             descriptor = os.open(self._folder.path(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -53,13 +53,64 @@ class _Files:
     `known`: the variables of the perspectives. `images`: versions and manifest rows, by path.
     """
 
+    options: Options
     known: set[str]
     fs: AbstractFileSystem | None = None
     bases: set[str] = field(default_factory=set)
     images: dict[str, tuple[str, Columns | None]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def add(self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: Columns | None) -> None:
+    def add(self, url: str, columns: Columns | None = None, base: str = "", *, is_listed: bool = True) -> None:
+        """Add the images of an input. Raises BatchError and OSError.
+
+        `columns`, `base`: other columns and folder of the manifest that lists the input. `is_listed`: whether a
+        manifest or standard input names it, and not the command line, which may use patterns.
+        """
+        if not url:
+            raise BatchError("An input is empty. Name a file, a folder, a pattern or a URL.")
+        if url == "-" and not is_listed:
+            for name in _lines():
+                self.add(name)
+        elif url.startswith(_HTTP):
+            _check_host(url)
+            self._add_image(None, "", url, "", columns)
+        else:
+            self._add_path(url, columns, base, is_listed=is_listed)
+
+    def _add_path(self, url: str, columns: Columns | None, base: str, *, is_listed: bool) -> None:
+        fs, path = open_url(url)
+        pattern = None if is_listed else _PATTERN.search(path)
+        if fs.isdir(path):
+            base, named, infos = path, False, self._find(fs, path)
+        elif fs.exists(path):
+            if path.endswith(".jsonl") and columns is None and not _is_output(fs, path):
+                self._add_manifest(fs, path)
+                return
+            is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
+            base, named, infos = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
+        elif pattern:
+            base, named, infos = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
+            if not infos:
+                self.ignored[_UNMATCHED] += 1
+        else:
+            raise BatchError(f"There is no file or folder '{url}'.")
+        for name, info in infos.items():
+            if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
+                self.ignored[reason] += 1
+            else:
+                self._add_image(fs, base.rstrip("/"), name, file_info(info), columns)
+
+    def _add_manifest(self, fs: AbstractFileSystem, path: str) -> None:
+        base = posixpath.dirname(path)
+        for name, columns in read_manifest(path, fs.cat_file(path), self.options, self.known):
+            place = posixpath.join(base, name)
+            if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
+                place = posixpath.normpath(place)
+            self.add(name if "://" in name else _url(place, fs), columns, base)
+
+    def _add_image(
+        self, fs: AbstractFileSystem | None, base: str, path: str, version: str, row: Columns | None
+    ) -> None:
         """Add an image below the folder `base`. Raises BatchError for a second file system or a repeated row."""
         if self.bases and fs != self.fs:
             raise BatchError(f"'{path}' is on another file system than the inputs before. Caption it in a second run.")
@@ -69,6 +120,23 @@ class _Files:
         self.fs = fs
         self.bases.add(base)
         self.images[path] = version, row or earlier
+
+    def _find(self, fs: AbstractFileSystem, folder: str) -> dict[str, JsonObject]:
+        """Return the files in a folder, by path. Local folders that cannot be read are counted as ignored."""
+        if not is_local(fs):
+            infos: dict[str, JsonObject] = fs.find(folder, maxdepth=1 if self.options.flat else None, detail=True)
+            return infos
+        infos, folders = {}, [folder]
+        for each in folders:  # fsspec's `find` passes `on_error` only to the first folder
+            try:
+                listing = fs.ls(each, detail=True)
+            except OSError:
+                self.ignored["unreadable folders"] += 1
+                continue
+            infos |= {info["name"]: info for info in listing if info["type"] != "directory"}
+            if not self.options.flat:
+                folders += [info["name"] for info in listing if info["type"] == "directory"]
+        return infos
 
 
 def natural(key: str) -> tuple[list[str | tuple[int, str]], str]:
@@ -80,10 +148,10 @@ def natural(key: str) -> tuple[list[str | tuple[int, str]], str]:
 
 def list_images(options: Options, perspectives: Iterable[Perspective]) -> Listing:
     """List the images of the inputs in natural order, each once. Raises BatchError."""
-    files = _Files({variable.name for perspective in perspectives for variable in perspective.variables})
+    files = _Files(options, {variable.name for perspective in perspectives for variable in perspective.variables})
     for url in options.inputs:
         try:
-            _add(url, options, files, is_listed=False)
+            files.add(url, is_listed=False)
         except OSError as error:
             raise BatchError(f"'{url}' cannot be read: {error.strerror or error}.") from None
     if not files.images:
@@ -157,58 +225,6 @@ def select(items: list[ImageItem], options: Options) -> list[ImageItem]:
     return items[: options.limit]
 
 
-def _add(
-    url: str,
-    options: Options,
-    files: _Files,
-    columns: Columns | None = None,
-    base: str = "",
-    *,
-    is_listed: bool = True,
-) -> None:
-    """Add the images of an input.
-
-    `columns`, `base`: other columns and folder of the manifest that lists the input. `is_listed`: whether a manifest or
-    standard input names it, and not the command line, which may use patterns.
-    """
-    if not url:
-        raise BatchError("An input is empty. Name a file, a folder, a pattern or a URL.")
-    if url == "-" and not is_listed:
-        for name in _lines():
-            _add(name, options, files)
-    elif url.startswith(_HTTP):
-        _check_host(url)
-        files.add(None, "", url, "", columns)
-    else:
-        _add_path(url, options, files, columns, base, is_listed=is_listed)
-
-
-def _add_path(
-    url: str, options: Options, files: _Files, columns: Columns | None, base: str, *, is_listed: bool
-) -> None:
-    fs, path = open_url(url)
-    pattern = None if is_listed else _PATTERN.search(path)
-    if fs.isdir(path):
-        base, named, infos = path, False, _find(fs, path, options, files)
-    elif fs.exists(path):
-        if path.endswith(".jsonl") and columns is None and not _is_output(fs, path):
-            _add_manifest(fs, path, options, files)
-            return
-        is_below = bool(base) and path.startswith(f"{base.rstrip('/')}/")
-        base, named, infos = base if is_below else posixpath.dirname(path), True, {path: fs.info(path)}
-    elif pattern:
-        base, named, infos = posixpath.dirname(path[: pattern.start()]), True, fs.glob(path, detail=True)
-        if not infos:
-            files.ignored[_UNMATCHED] += 1
-    else:
-        raise BatchError(f"There is no file or folder '{url}'.")
-    for name, info in infos.items():
-        if reason := _reason(name[len(base.rstrip("/")) :], info, named=named):
-            files.ignored[reason] += 1
-        else:
-            files.add(fs, base.rstrip("/"), name, file_info(info), columns)
-
-
 def _check_host(url: str) -> None:
     try:
         host = urlsplit(url).hostname
@@ -216,24 +232,6 @@ def _check_host(url: str) -> None:
         host = None
     if not host:
         raise BatchError(f"'{url}' is not a valid URL.")
-
-
-def _find(fs: AbstractFileSystem, folder: str, options: Options, files: _Files) -> dict[str, JsonObject]:
-    """Return the files in a folder, by path. Local folders that cannot be read are counted as ignored."""
-    if not is_local(fs):
-        infos: dict[str, JsonObject] = fs.find(folder, maxdepth=1 if options.flat else None, detail=True)
-        return infos
-    infos, folders = {}, [folder]
-    for each in folders:  # fsspec's `find` passes `on_error` only to the first folder
-        try:
-            listing = fs.ls(each, detail=True)
-        except OSError:
-            files.ignored["unreadable folders"] += 1
-            continue
-        infos |= {info["name"]: info for info in listing if info["type"] != "directory"}
-        if not options.flat:
-            folders += [info["name"] for info in listing if info["type"] == "directory"]
-    return infos
 
 
 def _is_output(fs: AbstractFileSystem, path: str) -> bool:
@@ -252,7 +250,7 @@ def _lines() -> list[str]:
     return [os.fsdecode(name) for name in names if name.strip()]
 
 
-def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
+def _reason(name: str, info: JsonObject, *, named: bool) -> str:
     """Return the reason to ignore a file, or "". `name`: path in the folder. `named`: an input names it."""
     extension = posixpath.splitext(name)[1].lower()
     if info["type"] != "file" and not (info.get("islink") and Path(info["name"]).is_file()):
@@ -262,12 +260,3 @@ def _reason(name: str, info: JsonObject, *, named: bool = False) -> str:
     if extension in IMAGES or (named and not extension):
         return ""
     return "sidecars" if extension in SIDECARS else "not images"
-
-
-def _add_manifest(fs: AbstractFileSystem, path: str, options: Options, files: _Files) -> None:
-    base = posixpath.dirname(path)
-    for name, columns in read_manifest(path, fs.cat_file(path), options, files.known):
-        place = posixpath.join(base, name)
-        if not is_local(fs) and not {".", ".."}.isdisjoint(place.split("/")):
-            place = posixpath.normpath(place)
-        _add(name if "://" in name else _url(place, fs), options, files, columns, base)

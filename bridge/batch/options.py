@@ -2,13 +2,14 @@
 
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from providers.base import JsonObject
 
 Format = Literal["txt", "json", "jsonl", "csv", "parquet", "hf-metadata"]
 Existing = Literal["skip", "overwrite", "append", "prepend", "stale"]
 TrainerName = Literal["kohya", "ai-toolkit", "onetrainer", "hf"]
+Number = TypeVar("Number", int, float)
 
 
 def _option(default: Any, help: str, **arguments: Any) -> Any:
@@ -16,22 +17,30 @@ def _option(default: Any, help: str, **arguments: Any) -> Any:
     return field(default=default, metadata={"help": help, **arguments})
 
 
+def _number(kind: type[Number], text: str) -> Number:
+    """Return a number. The message of argparse would contain the name of the function that reads the option."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ArgumentTypeError(f"'{text}' is not a {'whole number' if kind is int else 'number'}") from None
+
+
 def _positive(text: str) -> int:
-    value = int(text)
+    value = _number(int, text)
     if value < 1:
         raise ArgumentTypeError(f"'{text}' is less than 1")
     return value
 
 
 def _amount(text: str) -> float:
-    value = float(text)
+    value = _number(float, text)
     if not 0 < value < float("inf"):
         raise ArgumentTypeError(f"'{text}' is not greater than 0")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = _number(float, text)
     if not value >= 0:
         raise ArgumentTypeError(f"'{text}' is not a number of seconds")
     return value

@@ -36,7 +36,7 @@ class Outputs:
         trainer = TRAINERS.get(options.text.trainer)
         self._formats = tuple(dict.fromkeys(options.out or (trainer.outputs if trainer else ("txt",))))
         extensions = {"txt": options.extension, "json": ".json"}
-        self._record = folder.hidden(".tables")
+        self._record = folder.labelled(".graphcap.tables")
         self._extensions = {each: extensions[each] for each in self._formats if each in extensions}
 
     def sidecars(self, key: str, perspective: str) -> dict[str, str]:
@@ -127,12 +127,17 @@ class Outputs:
             return {}
         return caption if isinstance(caption, dict) else {}
 
-    def write(self, row: Row, formats: tuple[str, ...], text: str) -> None:
-        """Write the row's sidecars in these formats. `text`: content of the text sidecar. Raises OSError."""
-        for each, name in self.sidecars(row.key, row.perspective).items():
-            if each in formats:
-                content = text.encode("utf-8", "surrogateescape") if each == "txt" else to_line(row.caption or {})
-                self._folder.write(name, content)
+    def write(self, row: Row, formats: tuple[str, ...], text: str | None) -> None:
+        """Write the row's sidecars in these formats. Raises OSError.
+
+        `text`: content of the text sidecar, None to keep the file.
+        """
+        names = self.sidecars(row.key, row.perspective)
+        for each in formats:
+            if each == "json":
+                self._folder.write(names[each], to_line(row.caption or {}))
+            elif text is not None:
+                self._folder.write(names[each], text.encode("utf-8", "surrogateescape"))
 
     def write_tables(self, items: list[ImageItem], index: Index) -> None:
         """Write every table: the rows of all images, in natural order. Raises OSError."""
@@ -155,7 +160,7 @@ class Outputs:
         for each in self._formats:
             if each in _TABLES:
                 name, write = _TABLES[each]
-                yield _labelled(name, self._folder), write
+                yield self._folder.labelled(name), write
 
     def _rows(self, items: list[ImageItem], index: Index) -> Iterator[Row]:
         """Yield the rows in order. A text sidecar that is not in the index becomes a row with only a text.
@@ -184,7 +189,7 @@ class Outputs:
 def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
     """Write the list of failures, or remove it if there are none. Raises OSError."""
     lines = b"".join(to_line(asdict(failure)) for failure in failures)
-    name = _labelled(FAILURES, folder)
+    name = folder.labelled(FAILURES)
     if lines:
         folder.write(name, lines)
     else:
@@ -193,7 +198,7 @@ def write_failures(folder: Folder, failures: Iterable[Failure]) -> None:
 
 def read_failures(folder: Folder) -> dict[str, Failure]:
     """Return the failures of the last run by path, without a shard also those of all shards. Raises BatchError."""
-    names = (*_failures_of_shards(folder), _labelled(FAILURES, folder))
+    names = (*_failures_of_shards(folder), folder.labelled(FAILURES))
     return {failure.path: failure for name in names for failure in _read_list(folder, name)}
 
 
@@ -217,12 +222,6 @@ def _failures_of_shards(folder: Folder) -> list[str]:
     """Return the names of the lists of all shards, none if this run is a shard."""
     names = folder.matches("failures-*.jsonl") if folder.label == "all" else []
     return [name for name in names if re.fullmatch(r"failures-\d+of\d+\.jsonl", name)]
-
-
-def _labelled(name: str, folder: Folder) -> str:
-    """Return the name of a file, with the label of a shard."""
-    stem, dot, extension = name.partition(".")
-    return name if folder.label == "all" else f"{stem}-{folder.label}{dot}{extension}"
 
 
 def _flat(row: Row) -> JsonObject:

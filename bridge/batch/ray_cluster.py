@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bridge.batch.engines import ProviderUnusable
@@ -35,7 +36,6 @@ class Cluster:
     `cpus`: those of each of them. `concurrency`: the provider calls that each of them makes at a time.
     """
 
-    ray: Any
     control: Any
     actors: int
     cpus: float
@@ -57,7 +57,7 @@ def connect(prepared: Prepared) -> Cluster:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     actors, cpus = actors_for(nodes, options, concurrency)
     share = concurrency // actors
-    return Cluster(ray, _start(ray, prepared, share, cpus), actors, cpus, share)
+    return Cluster(_start(ray, prepared, share, cpus), actors, cpus, share)
 
 
 def exit_if_connected(code: int) -> None:
@@ -94,15 +94,6 @@ def _init(ray: Any, address: str) -> None:
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         text = " ".join(str(error).split())
         raise BatchError(f"The Ray cluster at '{address}' cannot be used: {text}") from None
-
-
-def import_data() -> Any:
-    """Return the module `ray.data`, without its progress bars. The import takes 3 s of CPU, so do the checks first."""
-    from ray import data
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
-    data.DataContext.get_current().enable_progress_bars = False
-    return data
 
 
 def _require_open(address: str) -> None:
@@ -171,7 +162,7 @@ def _setup(prepared: Prepared, concurrency: int, cpus: float) -> Any:
     )
 
 
-def _variables(toml: Any) -> Iterator[tuple[str, str]]:
+def _variables(toml: Path) -> Iterator[tuple[str, str]]:
     """Yield the environment variables of providers and file systems. Key files are read on this machine."""
     variables = environment()
     text = toml.read_text("utf-8") if toml.is_file() else ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import math
 import pickle
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any
 
+import ray
+
 from bridge.batch.models import End, ImageItem
 from bridge.batch.outage import Ended
-from bridge.batch.ray_cluster import Cluster, import_data
+from bridge.batch.ray_cluster import Cluster
 from bridge.batch.ray_worker import Block, Captioner, Captions
 from bridge.batch.rows import Loaded, images_in_memory
 from bridge.batch.run import Batch, Done, Requested, unwritable
@@ -26,7 +29,7 @@ class RayBatch(Batch):
 
     def __init__(self, prepared: Prepared, cluster: Cluster) -> None:
         super().__init__(prepared)
-        self._cluster, self._ray = cluster, cluster.ray
+        self._cluster = cluster
         self._pending: dict[str, tuple[ImageItem, Requested]] = {}
         self._begun: Any = None
         self._ended: set[int] = set()
@@ -41,7 +44,7 @@ class RayBatch(Batch):
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
         return None  # the actors read the images
 
-    def _report(self, number: int, event: object, *, free: bool = False) -> None:
+    def _wait(self, number: int, stage: str, detail: str = "", perspective: str = "") -> None:
         """Report nothing. The control reports the stages of the actors."""
 
     async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
@@ -95,16 +98,16 @@ class RayBatch(Batch):
             for captions in self._captions():
                 self._ended.add(captions.block)
                 put(captions)
-                if self._begun is not None and self._ray.get(self._begun) <= self._ended:
+                if self._begun is not None and ray.get(self._begun) <= self._ended:
                     break
-        except (self._ray.exceptions.RayError, RuntimeError, ValueError) as error:
+        except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
             put(error)
         finally:
             put(None)
 
     def _captions(self) -> Iterator[Captions]:
         """Caption the pending images in blocks, and yield the captions of each block."""
-        data, options = import_data(), self._options.ray
+        data, options = _import_data(), self._options.ray
         assert options is not None
         images = [(item, tuple(each.name for each in requested)) for item, requested in self._pending.values()]
         actors = min(self._cluster.actors, len(images))
@@ -137,3 +140,12 @@ class RayBatch(Batch):
             self.stop(ended.end, str(ended))
         except OSError as error:
             self.stop(*unwritable(error))
+
+
+def _import_data() -> Any:
+    """Return the module `ray.data`, without its progress bars. The import takes 3 s of CPU, so do the checks first."""
+    from ray import data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
+    data.DataContext.get_current().enable_progress_bars = False
+    return data

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 from bridge.batch.index import Index
 from bridge.batch.models import (
@@ -25,7 +24,7 @@ from bridge.batch.models import (
 )
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.outputs import remove_failures_of_shards, write_failures
-from bridge.batch.resume import Decision, decide, merged, own_texts
+from bridge.batch.resume import Decision, ExistingOutputs, NewCaption, StoredCaption
 from bridge.batch.rows import Loaded, images_in_memory, read
 from bridge.batch.start import Prepared
 from bridge.batch.text import count
@@ -40,11 +39,9 @@ _EVENTS = 1000
 _THREADS = 40
 """Threads that read images and write outputs, which takes long in an object store."""
 
-Result = TypeVar("Result")
-
-Requested = dict[Perspective, Decision]
-"""The captions to make of an image: for each perspective, the sidecars to write."""
-Decisions = dict[Perspective, Decision | Skipped]
+Requested = dict[Perspective, tuple[str, ...]]
+"""The captions to make of an image: for each perspective, the formats of the sidecars to write."""
+Decisions = dict[Perspective, Decision]
 Done = tuple[ImageItem, Requested, list[Row]]
 """An image and its new rows, which are to be stored."""
 
@@ -56,6 +53,7 @@ class Batch:
         self._job, self._options, self._listing = prepared.job, prepared.job.options, prepared.listing
         self._folder, self._outputs = prepared.folder, prepared.outputs
         self._index = Index(prepared.folder, is_overwriting=self._options.existing == "overwrite")
+        self._existing = ExistingOutputs(prepared.job, self._index, prepared.outputs)
         self._selected = prepared.items
         self._items: Iterator[ImageItem] = iter(self._selected)
         self._workers = images_in_memory(self._options.concurrency, self._job.engine.servers)
@@ -78,9 +76,14 @@ class Batch:
             await task
         finally:
             task.cancel()
-            while not self._events.empty():  # `_run` puts a last event
-                self._events.get_nowait()
+            reader = asyncio.create_task(self._discard_events())
             await asyncio.gather(task, return_exceptions=True)
+            reader.cancel()
+
+    async def _discard_events(self) -> None:
+        """Read the events that a run reports at its end, so that it does not wait for room in the queue."""
+        while True:
+            await self._events.get()
 
     def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:
         """Start no more calls, and end when the calls in flight have ended."""
@@ -110,11 +113,13 @@ class Batch:
     async def _write_outputs(self) -> None:
         """Handle every image, then write the tables. Raises OSError, and BatchError if another run has the folder."""
         with self._index:
-            images, names = len(self._selected), tuple(each.name for each in self._job.perspectives)
-            counts = images * len(names), images, names
-            await self._events.put(Started(*counts, self._folder.url, self._workers, dict(self._listing.ignored)))
+            names = tuple(each.name for each in self._job.perspectives)
+            images, ignored = len(self._selected), dict(self._listing.ignored)
+            await self._events.put(
+                Started(images * len(names), images, names, self._folder.url, self._workers, ignored)
+            )
             await self._handle_images()
-            await self._in_thread(self._finish)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._finish)
 
     async def _handle_images(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -140,7 +145,7 @@ class Batch:
             except OSError as error:
                 done = []
                 self.stop(*unwritable(error))
-        self._report(number, Progress(id="", perspective="", stage="image"), free=True)
+        self._wait(number, "")
 
     async def _image(self, item: ImageItem | None, done: list[Done], number: int) -> list[Done]:
         """Store the rows of the image before. Then skip, restore or caption each row of `item`, and return its rows.
@@ -151,27 +156,24 @@ class Batch:
         if done:
             self._stages[number] = {"": _STORING}
         else:
-            self._report(number, Progress(id="", perspective="", stage="image"))
+            self._wait(number, "image")
         try:
-            decided = await self._in_thread(partial(self._store_and_decide, done, item))
-            await self._report_rows(done)
+            decisions, loaded = await self._record(done, item)
         finally:
             self._stages.pop(number, None)
-        if isinstance(decided, OSError):
-            raise decided
         if item is None:
             return []
-        decisions, loaded = decided
         requested: Requested = {}
         for perspective, decision in decisions.items():
-            if isinstance(decision, Skipped):
-                self._totals.skipped += 1
-                await self._events.put(decision)
-            elif decision.restored is not None:
-                self._totals.restored += 1
-                await self._events.put(decision.restored)
-            else:
-                requested[perspective] = decision
+            match decision:
+                case NewCaption():
+                    requested[perspective] = decision.formats
+                case StoredCaption():
+                    self._totals.restored += 1
+                    await self._events.put(decision.event)
+                case Skipped():
+                    self._totals.skipped += 1
+                    await self._events.put(decision)
         if not requested:
             self._failures.pop(item.key, None)
             return []
@@ -193,12 +195,14 @@ class Batch:
             raise
         return done
 
-    async def _record(self, done: list[Done]) -> None:
-        """Store the rows of images, and report them. Raises Ended and OSError."""
-        decided = await self._in_thread(partial(self._store_and_decide, done))
+    async def _record(self, done: list[Done], item: ImageItem | None = None) -> tuple[Decisions, Loaded | None]:
+        """Store the rows of images and report them, and decide about `item`. Raises Ended and OSError."""
+        loop = asyncio.get_running_loop()
+        decided = await loop.run_in_executor(self._threads, self._store_and_decide, done, item)
         await self._report_rows(done)
         if isinstance(decided, OSError):
             raise decided
+        return decided
 
     async def _report_rows(self, done: list[Done]) -> None:
         """Count and report the rows of images. Raises Ended if a limit is reached."""
@@ -212,12 +216,7 @@ class Batch:
         if done and (reason := self._reached_limit()):
             raise Ended("budget", reason)
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    def _store_and_decide(
-        self, done: list[Done], item: ImageItem | None = None
-    ) -> tuple[Decisions, Loaded | None] | OSError:
+    def _store_and_decide(self, done: list[Done], item: ImageItem | None) -> tuple[Decisions, Loaded | None] | OSError:
         """Store the rows of images, then decide about `item`.
 
         If a file cannot be read or written, return the error, and keep in `done` only the images that were stored.
@@ -225,7 +224,7 @@ class Batch:
         stored = 0
         try:
             for _, requested, rows in done:
-                formats = {each.name: decision.formats for each, decision in requested.items()}
+                formats = {each.name: sidecars for each, sidecars in requested.items()}
                 for row in rows:
                     if row.failure is None:
                         self._store(row, formats[row.perspective])
@@ -240,11 +239,11 @@ class Batch:
 
         If any row needs a caption, read the image. Raises OSError.
         """
-        decisions = {each: decide(item, each, self._job, self._index, self._outputs) for each in self._job.perspectives}
+        decisions = {each: self._existing.decide(item, each) for each in self._job.perspectives}
         for decision in decisions.values():
-            if isinstance(decision, Decision) and decision.row is not None:
+            if isinstance(decision, StoredCaption):
                 self._store(decision.row, decision.formats)
-        is_requested = any(isinstance(decision, Decision) and decision.row is None for decision in decisions.values())
+        is_requested = any(isinstance(decision, NewCaption) for decision in decisions.values())
         return decisions, self._read_ahead(item) if is_requested else None
 
     def _read_ahead(self, item: ImageItem) -> Loaded | None:
@@ -255,12 +254,8 @@ class Batch:
 
     def _store(self, row: Row, formats: tuple[str, ...]) -> None:
         """Add a row to the index, then write its sidecars. Raises OSError."""
-        key, name, existing = row.key, row.perspective, self._options.existing
-        old = self._outputs.text(key, name) if existing in ("append", "prepend", "stale") else ""
-        text = merged(existing, old, own_texts(self._index, key, name, self._job), row.text)
+        text = self._existing.new_text(row)
         self._index.append(row)
-        if text is None:
-            formats, text = tuple(each for each in formats if each != "txt"), ""
         self._outputs.write(row, formats, text)
 
     def _reached_limit(self) -> str:
@@ -274,14 +269,20 @@ class Batch:
             return f"{count(totals.failed, 'failed caption')} (--max-failures {options.max_failures})."
         return ""
 
-    def _report(self, number: int, event: object, *, free: bool = False) -> None:
-        """Report what a worker waits for. If the run is to stop, cancel a worker that begins to wait."""
-        if not isinstance(event, Progress):
-            return
-        stages = self._stages.get(number, {}) if event.perspective else {}  # without a perspective, of the image
-        self._stages[number] = {**stages, event.perspective: event.stage}
+    def _report(self, number: int, event: object) -> None:
+        """Report a stage of the image that a worker captions."""
+        if isinstance(event, Progress):
+            self._wait(number, event.stage, event.detail, event.perspective)
+
+    def _wait(self, number: int, stage: str, detail: str = "", perspective: str = "") -> None:
+        """Report what a worker waits for, "" for nothing. If the run is to stop, cancel a worker that begins to wait.
+
+        `perspective`: the one that is in this stage, "" for all of the image.
+        """
+        stages = self._stages.get(number, {}) if perspective else {}
+        self._stages[number] = {**stages, perspective: stage}
         if not self._events.full():
-            self._events.put_nowait(Waiting(number, "" if free else event.stage, event.detail))
+            self._events.put_nowait(Waiting(number, stage, detail))
         if self._stopping and not self._is_calling(number):
             self._tasks[number].cancel()
 

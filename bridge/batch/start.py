@@ -13,7 +13,7 @@ from bridge.batch.inputs import Listing, list_images, select, shard
 from bridge.batch.models import Failure, ImageItem
 from bridge.batch.options import Options
 from bridge.batch.outputs import Outputs, read_failures
-from bridge.batch.resume import Decision, decide
+from bridge.batch.resume import ExistingOutputs, NewCaption
 from bridge.batch.rows import Job, load, open_job
 from bridge.batch.summary import money
 from bridge.batch.text import count
@@ -125,12 +125,9 @@ async def preview(batch: Prepared) -> AsyncIterator[str]:
 def _count_captions(batch: Prepared) -> int:
     """Return how many captions a run would make. Raises OSError."""
     with Index(batch.folder).reading() as index:
-        decisions = (
-            decide(item, perspective, batch.job, index, batch.outputs)
-            for item in batch.items
-            for perspective in batch.job.perspectives
-        )
-        return sum(isinstance(decision, Decision) and decision.row is None for decision in decisions)
+        existing = ExistingOutputs(batch.job, index, batch.outputs)
+        decisions = (existing.decide(item, each) for item in batch.items for each in batch.job.perspectives)
+        return sum(isinstance(decision, NewCaption) for decision in decisions)
 
 
 async def _image_tokens(item: ImageItem, job: Job) -> int:

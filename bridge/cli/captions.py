@@ -142,18 +142,18 @@ def request_fields(options: argparse.Namespace) -> dict[str, Any]:
     fields = {name: getattr(options, name) for name in names}
     fields |= {"provider": options.provider, "model": options.model, "context": options.context}
     if options.set:
-        fields["variables"] = dict(assignment(text, "--set") for text in options.set)
+        fields["variables"] = dict(map(_assignment, options.set))
     if options.kind or options.base_url:
         kind, key = options.kind or "openai-compatible", os.environ.get(KEY_VARIABLE)
         fields["provider_config"] = {"kind": kind, "base_url": options.base_url, "api_key": key}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def assignment(text: str, option: str) -> tuple[str, str]:
+def _assignment(text: str) -> tuple[str, str]:
     """Split NAME=VALUE. Raises ValueError."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"'{text}' is not of the form NAME=VALUE ({option}).")
+        raise ValueError(f"'{text}' is not of the form NAME=VALUE (--set).")
     return name, value
 
 

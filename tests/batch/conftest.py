@@ -16,6 +16,8 @@ from tests.images.samples import saved, solid
 from tests.servers import OpenAIServer
 from tests.service import ROOT, clean_environment
 
+TIMES = ("time", "timing", "seconds", "attempts", "request_id", "version")
+
 
 @pytest.fixture
 def batch(graphcap: Graphcap) -> Graphcap:
@@ -75,6 +77,25 @@ def files(folder: Path) -> set[str]:
 def lines(file: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSONL file."""
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def without_times(value: Any) -> Any:
+    """Return a JSON value without what differs between two equal runs."""
+    if isinstance(value, dict):
+        return {name: without_times(item) for name, item in value.items() if name not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return the content of every file of a folder but the images, without times."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix != ".jpg":
+            data = path.read_text("utf-8")
+            if path.suffix in (".json", ".jsonl"):
+                data = [without_times(json.loads(line)) for line in data.splitlines()]
+            found[path.relative_to(folder).as_posix()] = data
+    return found
 
 
 @pytest.fixture(scope="module")

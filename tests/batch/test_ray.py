@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from providers.local_models import known_models
-from tests.batch.conftest import Graphcap, at, files, lines, photos, picture, started
-from tests.batch.test_durability import content
+from tests.batch.conftest import Graphcap, at, content, files, lines, photos, picture, started
 from tests.deploy.fleet import free_port
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b

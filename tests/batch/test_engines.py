@@ -1,0 +1,143 @@
+"""Captions through a running service, and with the functions for Python."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from bridge.batch import caption_rows, open_job
+from bridge.batch.models import ImageItem
+from bridge.batch.options import Options
+from bridge.captioning.services import open_services
+from bridge.settings import load
+from perspectives import catalog
+from tests.batch.conftest import Graphcap, files, lines, photos
+from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
+from tests.servers.loopback import Handler, LoopbackServer
+from tests.service import Service
+
+
+@pytest.mark.slow
+def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "empty.jpg").touch()
+    vllm_server.reply(b.Refusal())
+    environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
+    with Service("--provider", "vllm", GRAPHCAP_API_KEYS="secret-key-1", **environment) as service:
+        options = (tmp_path, "--url", service.url, "-p", "training_tags", "--out", "txt", "json")
+        wrong = batch(*options, "--api-key", "wrong")
+        assert (wrong.code, "API key" in wrong.err) == (4, True)
+        unknown = batch(*options, "--provider", "opnai", GRAPHCAP_API_KEY="secret-key-1")
+        assert (unknown.code, "Its providers: " in unknown.err) == (2, True)
+        unknown = batch(tmp_path, "--url", service.url, "-p", "alt_txt", GRAPHCAP_API_KEY="secret-key-1")
+        assert (unknown.code, "alt_txt" in unknown.err) == (2, True)
+        assert not vllm_server.calls
+        result = batch(*options, GRAPHCAP_API_KEY="secret-key-1\r\n")
+    assert result.code == 3, result.err
+    codes = Counter(line["code"] for line in lines(tmp_path / "failures.jsonl"))
+    assert codes == {"refused": 1, "invalid_image": 1}
+    assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
+
+
+@pytest.mark.parametrize("key", ["secret-key-1\n2", "schlüssel", "\udcffkey"])
+def test_a_key_that_no_header_can_contain_is_not_shown(batch: Graphcap, tmp_path: Path, key: str) -> None:
+    photos(tmp_path, "a.jpg")
+    result = batch(tmp_path, "--url", "http://127.0.0.1:9", GRAPHCAP_API_KEY=key)
+    assert (result.code, "contains characters that no key has" in result.err) == (2, True)
+    assert key[:9] not in result.err
+    options = ("--base-url", "http://127.0.0.1:9", "--model", "tiny-vision")
+    result = batch(tmp_path, *options, GRAPHCAP_PROVIDER_KEY=key)
+    assert (result.code, "contains characters that no key has" in result.err) == (4, True)
+
+
+class FixedHandler(Handler):
+    """Sends `response` of its server to every request: a status, and the value of the JSON body."""
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        status, body = self.server.response
+        self.reply(status, json.dumps(body).encode())
+
+    do_POST = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (502, {"message": "Bad gateway"}),
+        (503, {"error": "no upstream"}),
+        (404, {"detail": "Not Found"}),
+        (200, []),
+        (200, {"results": []}),
+        (500, {"code": 500, "detail": None}),
+    ],
+)
+def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int, body: Any) -> None:
+    """Before the first call, it is a mistake in the address. During the run, it is an outage."""
+    photos(tmp_path, "a.jpg")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(catalog.load([catalog.LIBRARY]).get("training_tags").to_wire()))
+    with LoopbackServer(FixedHandler) as server:
+        server.response = status, body
+        command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p")
+        result = graphcap(*command, "alt_text")
+        assert (result.code, f"{server.url} is not a graphcap bridge" in result.err) == (4, True), result.err
+        unchecked = ("--base-url", "http://127.0.0.1:9", "--give-up-after", "0", "--json")
+        result = graphcap(*command, own, *unchecked)
+    types = [json.loads(line)["type"] for line in result.out.splitlines()]
+    assert (result.code, types.count("paused"), types[-1]) == (4, 1, "finished"), result.err
+    assert f"responded {status} without captions" in result.err
+
+
+class Priced(LoopbackServer):
+    """Passes requests on to a service, and sets the cost of each caption."""
+
+    def __init__(self, service: str, cost: str) -> None:
+        super().__init__(PricedHandler)
+        self.service, self.cost = service, cost
+
+
+class PricedHandler(Handler):
+    server: Priced
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name.lower() in ("content-type", "accept")}
+        url = self.server.service + self.path
+        response = httpx2.request(self.command, url, content=body, headers=headers, timeout=None)
+        cost = f'"cost":{self.server.cost}'.encode()
+        self.reply(response.status_code, response.content.replace(b'"cost":null', cost))
+
+    do_POST = do_GET  # noqa: N815
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cost", "sentence"), [("0.5", "have cost $"), ("null", "no known price")])
+def test_a_service_reports_the_cost(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path, cost: str, sentence: str
+) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(12)))
+    environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
+    with Service("--provider", "vllm", **environment) as service, Priced(service.url, cost) as proxy:
+        result = batch(tmp_path, "--url", proxy.url, "--max-cost", "1", "--concurrency", "1")
+    assert (result.code, sentence in result.err) == (4, True), result.err
+    assert (2 if cost != "null" else 1) <= len(vllm_server.calls) < 12
+
+
+async def test_one_image_without_a_folder(vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg")
+    config = {"kind": "vllm", "base_url": vllm_server.url}
+    options = Options((), ("alt_text", "training_tags"), {"provider_config": config, "model": "tiny-vision"})
+    async with open_services(load()) as services, open_job(options, services) as job:
+        rows = await caption_rows(ImageItem("a", str(tmp_path / "a.jpg")), job)
+        missing = await caption_rows(ImageItem("b", str(tmp_path / "b.jpg")), job)
+    assert [(row.perspective, row.attempts, row.input_tokens) for row in rows] == [
+        ("alt_text", 1, 120),
+        ("training_tags", 1, 120),
+    ]
+    assert {row.failure.code for row in missing if row.failure} == {"image_not_found"}
+    assert files(tmp_path) == set()
