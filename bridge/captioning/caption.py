@@ -4,8 +4,8 @@ from dataclasses import fields
 
 from bridge.captioning import prices, problems
 from bridge.captioning.answers import Reading
-from bridge.captioning.models import Caption, ErrorEvent, ImageOut, Result, UsageOut
-from bridge.captioning.plan import Plan, name_target
+from bridge.captioning.models import Caption, CaptionRequest, ErrorEvent, ImageOut, Result, UsageOut
+from bridge.captioning.plan import Plan, make_plan, name_target
 from bridge.captioning.request_image import RequestImage, loaded_image
 from bridge.captioning.services import Services
 from bridge.captioning.structured import StructuredOutput
@@ -21,11 +21,16 @@ from providers.errors import Blocked, Refused
 DEFAULT_RETRIES = 2
 
 
+async def caption(request: CaptionRequest, services: Services, run: Run, *, upload: bytes | None = None) -> Caption:
+    """Caption one image. `upload`: the bytes of an uploaded image. Raises the errors in `bridge.errors.TABLE`."""
+    return await caption_plan(await make_plan(request, services, run, upload=upload), services, run)
+
+
 async def caption_plan(plan: Plan, services: Services, run: Run, image: RequestImage | None = None) -> Caption:
     """Caption one image as planned.
 
     `image`: an image that the caller has loaded and will release; None to load the image of the plan. The outcome is
-    recorded in `run` and reported as an event. Raises the errors in `bridge.errors.TABLE`.
+    recorded in `run` and reported as an event. Raises the same errors as `caption`.
     """
     try:
         if image is not None:

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from bridge.captioning.caption import caption_plan
+from bridge.captioning import caption as captioning
 from bridge.captioning.models import Caption, CaptionOptions, CaptionRequest, ImageRef
-from bridge.captioning.plan import deadline_of, make_plan
+from bridge.captioning.plan import deadline_of
 from bridge.captioning.services import Services, open_services
 from bridge.errors import ImageNotFound
 from bridge.images.inspect import check_bytes
@@ -50,8 +50,7 @@ async def caption(
         else:
             request = CaptionRequest.model_validate(fields)
             upload = image if isinstance(image, bytes) else await asyncio.to_thread(read, image, services)
-        run = run or Run(deadline_of(request, services))
-        return await caption_plan(await make_plan(request, services, run, upload=upload), services, run)
+        return await captioning.caption(request, services, run or Run(deadline_of(request, services)), upload=upload)
 
 
 def read(image: str | Path, services: Services) -> bytes:
