@@ -112,10 +112,10 @@ class StructuredOutput:
         the image, because it scans and copies image messages (measured with instructor 1.17: 1 ms per call).
         Instructor's response_format is replaced by the provider's.
         """
-        async with self.run.deadline.within("preparing to ask again"):
-            instructor = await asyncio.to_thread(_import_instructor)
         # Instructor logs answers, even at level ERROR (measured with instructor 1.17).
         logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
+        async with self.run.deadline.within("preparing to ask again"):
+            instructor = await asyncio.to_thread(_import_instructor)
         readings: list[Reading] = []
         failures: list[Exception] = []
 
