@@ -199,7 +199,7 @@ Engine = InProcess | OverHttp
 
 
 def _content(response: httpx2.Response) -> JsonObject:
-    """Return the JSON object of a response, or {} if the content is no JSON object."""
+    """Return the JSON object of a response, or {} if the content is not a JSON object."""
     try:
         content = response.json()
     except ValueError:
