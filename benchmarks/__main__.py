@@ -8,7 +8,7 @@ from benchmarks.report import Report, machine
 from benchmarks.running import ROOT
 
 SHORT = ("startup", "page", "preparing", "analyze", "sockets", "failover", "captions", "workers")
-LONG = ("overload", "memory", "refusals", "schemas", "batch", "local", "ray")
+LONG = ("overload", "memory", "refusals", "schemas", "batch", "local")
 NAMES = (*SHORT, *LONG)
 PAGE = ROOT / "docs" / "performance.md"
 _FIGURES = {

@@ -1,10 +1,12 @@
-"""Measure `graphcap batch`: images per second, CPU per image relative to the service, and memory over many images."""
+"""Measure `graphcap batch`: rate and CPU per image, in process and on Ray, and memory over many images."""
 
 import asyncio
 import json
 import os
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,117 +17,137 @@ from benchmarks.load import PERSPECTIVE, load, to_provider, uploaded
 from benchmarks.report import Report, Table, Target
 from benchmarks.running import SCRIPT, Running, bridge, clean, stub, wired
 
-IMAGES = 1280
 ROUNDS = 5
 MANY = int(os.environ.get("BATCH_IMAGES", "20000"))
 DELAY = 0.5
 CALLS = 32
+FULL = 64
+"""Concurrent calls of one actor of Ray. Ray's own processes need CPU at any rate: fewer calls cost more per image."""
+PER_CALL = 40
+"""Images for each concurrent call, so that a run takes 20 s."""
+PHOTO = photos.SMALL.read_bytes()
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A file system in memory, so that the time of the disk is not measured."""
+
+Section = tuple[list[tuple[str, str]], list[Target]]
+"""Rows and targets."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One run. `seconds`: without the start. `memory`: MB after a tenth of the images, and at the end."""
+    """One run. `seconds`: without the start. `memory`: MB after a tenth of the images, and after nine tenths.
+
+    Of the middle half of the images, without the start and the end: `rate` in images per second, and `cpu` in
+    milliseconds per image, of all processes.
+    """
 
     seconds: float
     memory: tuple[float, float]
+    rate: float
+    cpu: float
 
 
 def run() -> Report:
-    """Measure a folder of photos at a stub provider that answers in 0.5 s, and a large one at a fast one."""
-    with TemporaryDirectory(dir=MEMORY) as folder, stub(DELAY) as provider:
-        fill(Path(folder), photos.SMALL.read_bytes(), IMAGES)
-        timed = batch(provider, folder, IMAGES)
-        alone = IMAGES / asyncio.run(load(provider, to_provider(photos.SMALL.read_bytes()), CALLS, 600, IMAGES)).rate
-        with bridge(provider) as service:  # in turns, because the speed of a shared machine varies
+    """Measure folders of photos at a stub provider that answers in 0.5 s, and a large one at a fast one."""
+    sections = (_beside_service(), _on_ray(), _many())
+    rows = tuple(row for section, _ in sections for row in section)
+    head = ("what", f"photos of 70 KB, {DELAY} s per call")
+    return Report("Batch", [Table(head, rows)], [target for _, section in sections for target in section])
+
+
+def _beside_service() -> Section:
+    with photo_folder(CALLS * PER_CALL) as folder, stub(DELAY) as provider, bridge(provider) as service:
+        count = CALLS * PER_CALL
+        alone = asyncio.run(load(provider, to_provider(PHOTO), CALLS, 600, count)).rate
+        rounds = [  # in turns, because the speed of a shared machine varies
+            (batch(provider, folder, count, CALLS), service_cpu(service, count)) for _ in range(ROUNDS)
+        ]
+    batches, services = zip(*rounds, strict=True)
+    rows = [
+        (f"the provider alone, {CALLS} calls", f"{alone:.1f} images/s"),
+        (f"the service, {CALLS} calls, uploads", f"{median(services):.2f} ms CPU per image"),
+        (f"in process, {CALLS} calls", text(batches)),
+    ]
+    seconds = median(figures.seconds for figures in batches)
+    relative = median(figures.cpu / service for figures, service in rounds)
+    return rows, [
+        Target("Time of a batch relative to that of the provider alone", 1 / 0.95, seconds * alone / count, "×"),
+        Target("CPU of a batch per image relative to the service", 1.1, relative, "×"),
+    ]
+
+
+def _on_ray() -> Section:
+    rows, relative = [], 0.0
+    for calls in (CALLS, FULL):
+        count = calls * PER_CALL
+        with photo_folder(count) as folder, stub(DELAY) as provider:
             rounds = [
-                (batch_cpu(provider, folder), service_cpu(service, photos.SMALL.read_bytes())) for _ in range(ROUNDS)
+                (batch(provider, folder, count, calls), batch(provider, folder, count, calls, "--engine", "ray"))
+                for _ in range(ROUNDS)
             ]
-    with TemporaryDirectory(dir=MEMORY) as folder, stub() as provider:
-        fill(Path(folder), photos.SMALL.read_bytes(), MANY)
-        many = batch(provider, folder, MANY)
-    rate = IMAGES / timed.seconds
-    cpu, own = (median(figures) * 1000 for figures in zip(*rounds, strict=True))
-    rows = (
-        (f"{IMAGES} photos of 70 KB, {CALLS} slots, {DELAY} s", f"{rate:.1f} images/s, {cpu:.2f} ms CPU per image"),
-        ("the provider alone, the same photos", f"{IMAGES / alone:.1f} images/s"),
-        ("the service, the same photos as uploads", f"{own:.2f} ms CPU per image"),
-        (f"{MANY} photos", f"{MANY / many.seconds:.1f} images/s, {many.memory[0]:.0f} to {many.memory[1]:.0f} MB"),
-    )
-    targets = (
-        Target("Time of a batch relative to that of the provider alone", 1 / 0.95, timed.seconds / alone, "×"),
-        Target(
-            "CPU of a batch per image relative to the service",
-            1.1,
-            median(whole / service for whole, service in rounds),
-            "×",
-        ),
-        Target(
-            f"Memory over {MANY} images relative to that after a tenth of them",
-            1.25,
-            many.memory[1] / many.memory[0],
-            "×",
-        ),
-    )
-    return Report("Batch", [Table(("what", "measured"), rows)], targets)
+        relative = median(ray.cpu / own.cpu for own, ray in rounds)
+        own, ray = zip(*rounds, strict=True)
+        rows.append((f"in process, {calls} calls, beside Ray", text(own)))
+        rows.append((f"on Ray, {calls} calls", f"{text(ray)}: {relative:.2f} × in process"))
+    title = f"CPU of a batch on Ray per image relative to that in process, {FULL} calls (one actor)"
+    return rows, [Target(title, 1.3, relative, "×")]
 
 
-def fill(folder: Path, data: bytes, count: int) -> None:
-    """Write images. They are links to one file, so that they take no space."""
-    source = folder / "0.jpg"
-    source.write_bytes(data)
-    for number in range(1, count):
-        (folder / f"{number}.jpg").hardlink_to(source)
+def _many() -> Section:
+    with photo_folder(MANY) as folder, stub() as provider:
+        figures = batch(provider, folder, MANY, CALLS)
+        index = Path(folder, ".graphcap.jsonl").stat().st_size / MANY
+    start, end = figures.memory
+    rows = [
+        (f"{MANY} images, a provider without delay", f"{figures.rate:.1f} images/s, {start:.0f} to {end:.0f} MB"),
+        ("a row of the index", f"{index:.0f} bytes"),
+    ]
+    return rows, [Target(f"Memory after 90 % of {MANY} images relative to that after 10 %", 1.25, end / start, "×")]
 
 
-def batch(provider: Running, folder: str, count: int) -> Figures:
-    """Caption `count` images in a process of its own."""
-    memory, done, seconds = [0.0, 0.0], 0, 0.0
-    with started(provider, folder, "--json") as process:
+@contextmanager
+def photo_folder(count: int) -> Iterator[str]:
+    """Make a folder of photos for the duration of the block. They are links to one file, so that they take no space."""
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        source = Path(folder, "0.jpg")
+        source.write_bytes(PHOTO)
+        for number in range(1, count):
+            Path(folder, f"{number}.jpg").hardlink_to(source)
+        yield folder
+
+
+def batch(provider: Running, folder: str, count: int, calls: int, *options: str) -> Figures:
+    """Caption the `count` images of a folder in processes of their own."""
+    command = [str(SCRIPT), "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(calls), *options]
+    command += ["--existing", "overwrite", "--json"]
+    times, cpu, memory, done, seconds = {}, {}, {}, 0, 0.0
+    with subprocess.Popen(command, env=clean(wired(provider)), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            done += event["type"] == "captioned"
+        for event in map(json.loads, process.stdout):
             if event["type"] == "finished":
                 seconds = event["totals"]["seconds"]
-            elif event["type"] == "captioned" and done % (count // 10) == 0:
-                now = Running(0, process.pid).memory()
-                memory = [memory[0] or now, now]
+            if event["type"] != "captioned":
+                continue
+            done += 1
+            if (part := done / count) in (0.1, 0.25, 0.75, 0.9):
+                running = Running(0, process.pid)
+                times[part], cpu[part], memory[part] = time.monotonic(), running.cpu(), running.memory()
     assert process.returncode == 0
-    return Figures(seconds, (memory[0], memory[1]))
+    half = count / 2
+    rate, used = half / (times[0.75] - times[0.25]), (cpu[0.75] - cpu[0.25]) / half * 1000
+    return Figures(seconds, (memory[0.1], memory[0.9]), rate, used)
 
 
-def batch_cpu(provider: Running, folder: str) -> float:
-    """Return the CPU seconds of a batch for one image, measured in the middle half: without its start and its end."""
-    index = Path(folder, ".graphcap.jsonl")
-    index.unlink(missing_ok=True)
-    with started(provider, folder, "--existing", "overwrite") as process:
-        cpu = Running(0, process.pid).cpu
-        first, start = wait_for_rows(process, index, IMAGES // 4), cpu()
-        last, end = wait_for_rows(process, index, IMAGES * 3 // 4), cpu()
-    assert process.returncode == 0
-    return (end - start) / (last - first)
-
-
-def started(provider: Running, folder: str, *options: str) -> subprocess.Popen[str]:
-    """Start a batch of a folder. Standard output is a pipe."""
-    command = (str(SCRIPT), "batch", folder, "-p", PERSPECTIVE, "--concurrency", str(CALLS), *options)
-    return subprocess.Popen(command, env=clean(wired(provider)), stdout=subprocess.PIPE, text=True)
-
-
-def wait_for_rows(process: subprocess.Popen[str], index: Path, count: int) -> int:
-    """Wait until the index of a running batch has at least `count` rows. Return their number."""
-    while (rows := index.read_bytes().count(b"\n") if index.exists() else 0) < count:
-        assert process.poll() is None, "The batch ended early."
-        time.sleep(0.05)
-    return rows
-
-
-def service_cpu(service: Running, data: bytes) -> float:
-    """Return the CPU seconds of the service for one upload."""
-    request = uploaded(data)
+def service_cpu(service: Running, count: int) -> float:
+    """Return the CPU milliseconds of the service for one upload."""
+    request = uploaded(PHOTO)
     asyncio.run(load(service, request, CALLS, 60, CALLS))
     before = service.cpu()
-    asyncio.run(load(service, request, CALLS, 600, IMAGES))
-    return (service.cpu() - before) / IMAGES
+    asyncio.run(load(service, request, CALLS, 600, count))
+    return (service.cpu() - before) / count * 1000
+
+
+def text(figures: Sequence[Figures]) -> str:
+    """Return the medians of the rates and of the CPU time."""
+    rate, cpu = median(each.rate for each in figures), median(each.cpu for each in figures)
+    return f"{rate:.1f} images/s, {cpu:.2f} ms CPU per image"

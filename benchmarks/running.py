@@ -38,10 +38,6 @@ class Running:
         """Return the CPU seconds of the process and its children so far."""
         return sum(map(_cpu_seconds, _tree(self.pid)))
 
-    def own_cpu(self) -> float:
-        """Return the CPU seconds of the process without its children."""
-        return _cpu_seconds(self.pid)
-
     def memory(self, what: str = "VmRSS") -> float:
         """Return the memory of the process and its children in MB: now (`VmRSS`) or the maximum (`VmHWM`)."""
         return sum(_status(pid, what) for pid in _tree(self.pid)) / 1024

@@ -153,7 +153,10 @@ def _tag_key(tag: str) -> str:
 
 
 def _main_field(perspective: Perspective) -> str:
-    """Return the field that receives the prefix: the first text of the template, else of the schema, else "caption"."""
+    """Return the field that receives the prefix.
+
+    It is the first text that the template renders, or the first of the schema, or "caption" if there is none.
+    """
     properties = perspective.json_schema.get("properties", {})
     texts = [name for name, node in properties.items() if node.get("type") == "string" and "enum" not in node]
     rendered = FIELD.findall(perspective.context_template or "")

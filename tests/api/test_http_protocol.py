@@ -89,7 +89,7 @@ def test_idle_connections_are_closed(service: Service) -> None:
 
 
 def test_idle_connections_are_kept_longer_than_by_common_proxies() -> None:
-    """Issue 10, row 12. The test above shows the effect of the setting."""
+    """The test above shows the effect of the setting."""
     assert [uvicorn_config(Settings(**changed)).timeout_keep_alive for changed in ({}, {"keep_alive": 33})] == [75, 33]
 
 

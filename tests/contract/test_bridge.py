@@ -208,7 +208,7 @@ def test_a_shared_image_is_marked_for_the_cache(bridge: Bridge) -> None:
     assert [image.get("cache_control") for image in images] == [{"type": "ephemeral"}] * 2
 
 
-# Issue 10: errors recorded from real servers.
+# Errors recorded from real servers.
 
 
 @only("vllm")

@@ -58,7 +58,6 @@ async def test_a_check_with_a_model_calls_it_with_an_image_and_a_schema(target: 
 
 
 async def test_a_model_without_vision_fails_the_check(target: Target) -> None:
-    """Issue 10, row 13."""
     target.server.reply(recorded_errors.LLAMA_NO_VISION)
     result = await check(target, target.server.models[0])
     assert last_error(result).startswith("This model takes no images")
@@ -69,7 +68,6 @@ async def test_a_model_without_vision_fails_the_check(target: Target) -> None:
 async def test_a_schema_that_is_not_enforced_is_reported_with_the_servers_model_name(
     target: Target, answer: str
 ) -> None:
-    """Issue 10, row 13."""
     target.server.reply(b.Answer(answer, model="tiny-vision-q4"))
     result = await check(target, target.server.models[0])
     assert (result.schema_enforced, result.response_model) == (False, "tiny-vision-q4")

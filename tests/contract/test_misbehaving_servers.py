@@ -60,7 +60,7 @@ async def test_a_response_over_the_size_limit_is_rejected(
 
 
 async def test_a_compressed_response_is_rejected_before_decompression(target: Target, streamed: bool) -> None:
-    """Issue 10, row 16: the check of the header ends the call before anything is decompressed."""
+    """The check of the header ends the call before anything is decompressed."""
     target.server.reply(b.Compressed())
     error = await target.failure(streamed, timeout=60)
     assert (type(error), "compressed response" in error.message) == (errors.BadReply, True)
