@@ -23,13 +23,13 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0"),
 )
-# Resolves once the page was painted, lists perspectives and models, and has asked for /docs, its last request.
+# Resolves once the page was painted, and has asked for its lists and for /docs, its last request.
 READY = """new Promise((resolve) => {
   const look = () => {
     const paint = performance.getEntriesByName("first-contentful-paint")[0];
     const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
     const ended = (path) => loaded.some(({name}) => name.endsWith(path));
-    if (!paint || !ended("/models") || !ended("/docs")) return setTimeout(look, 10);
+    if (!paint || !["/summaries", "/list", "/docs"].every(ended)) return setTimeout(look, 10);
     resolve({paint: paint.startTime, files: loaded.map(({name, transferSize}) => [name, transferSize])});
   };
   look();
