@@ -18,7 +18,7 @@ _REPEAT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 OPTIONS = RegexOptions(size_limit=max(_TIERS), dfa_size_limit=_DFA_BYTES)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)  # a schema may have 256 KB
 def compile_cost(pattern: str) -> int:
     """Return the cost of compiling the pattern. Raises ValueError if the engine rejects the pattern."""
     for size, cost in _TIERS.items():
