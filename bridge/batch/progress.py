@@ -96,7 +96,7 @@ class Display:
         return ", ".join(filter(None, [*totals.counts(), repeats, tokens(totals), cost]))
 
     def _waiting(self) -> str:
-        counts = Counter(_WAITS.get(reason, reason) for reason in self._waits.values())
+        counts = Counter(_WAITS.get(reason, reason) for reason in list(self._waits.values()))
         return ", ".join(f"{number} {what}" for what, number in counts.most_common())
 
 

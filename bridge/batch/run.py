@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
+from typing import TypeVar
 
 from bridge.batch.index import Index
 from bridge.batch.models import (
@@ -38,6 +39,8 @@ _IN_FLIGHT = frozenset({"model", "validate", _STORING})
 _EVENTS = 1000
 _THREADS = 40
 """Threads that read images and write outputs, which takes long in an object store."""
+
+Result = TypeVar("Result")
 
 Requested = dict[Perspective, tuple[str, ...]]
 """The captions to make of an image: for each perspective, the formats of the sidecars to write."""
@@ -112,14 +115,24 @@ class Batch:
 
     async def _write_outputs(self) -> None:
         """Handle every image, then write the tables. Raises OSError, and BatchError if another run has the folder."""
-        with self._index:
+        with ExitStack() as stack:
+            await self._in_thread(stack.enter_context, self._index)
             names = tuple(each.name for each in self._job.perspectives)
             images, ignored = len(self._selected), dict(self._listing.ignored)
             await self._events.put(
                 Started(images * len(names), images, names, self._folder.url, self._workers, ignored)
             )
             await self._handle_images()
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._finish)
+            await self._in_thread(self._finish)
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Call a function in a thread. A task that is cancelled waits for its end, because it may use the index."""
+        call = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.wait([call])
+            raise
 
     async def _handle_images(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -177,6 +190,8 @@ class Batch:
         if not requested:
             self._failures.pop(item.key, None)
             return []
+        if self._stopping:
+            return []
         if name := self._outputs.too_long(item.key):
             failure = Failure(item.key, "output_name_too_long", f"The sidecar's name '{name}' is too long for a file.")
             return [(item, requested, [Row(item.key, each.name, failure=failure) for each in requested])]
@@ -197,8 +212,7 @@ class Batch:
 
     async def _record(self, done: list[Done], item: ImageItem | None = None) -> tuple[Decisions, Loaded | None]:
         """Store the rows of images and report them, and decide about `item`. Raises Ended and OSError."""
-        loop = asyncio.get_running_loop()
-        decided = await loop.run_in_executor(self._threads, self._store_and_decide, done, item)
+        decided = await self._in_thread(self._store_and_decide, done, item)
         await self._report_rows(done)
         if isinstance(decided, OSError):
             raise decided

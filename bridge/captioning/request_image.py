@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from bridge.captioning.models import CaptionOptions
@@ -14,14 +13,6 @@ from bridge.images.prepare import Prepared, prepare
 from bridge.images.sources import Access, Source
 from bridge.run import Run
 from providers.profiles import ImageProfile
-
-
-@dataclass(slots=True)
-class _Preparation:
-    """A preparation that may be running, and how many callers wait for it."""
-
-    task: asyncio.Task[Prepared]
-    waiting: int = 0
 
 
 class RequestImage:
@@ -38,35 +29,26 @@ class RequestImage:
             decoder=services.decoder,
             caller=caller,
         )
-        self._preparations: dict[tuple[ImageProfile, bool], _Preparation] = {}
+        self._preparations: dict[tuple[ImageProfile, bool], asyncio.Task[Prepared]] = {}
 
     async def prepared(self, profile: ImageProfile, *, statistics: bool = False) -> Prepared:
         """Return the image prepared for this profile. `statistics`: also measure its pixels. Raises ImageError.
 
-        Callers with the same arguments share one preparation, which is cancelled when all of them are cancelled.
+        Callers with the same arguments share one preparation. It continues when one of them is cancelled.
         """
         key = (profile, statistics)
-        preparation = self._preparations.get(key)
-        if preparation is None:
-            task = asyncio.create_task(self._prepare(profile, statistics=statistics))
-            preparation = self._preparations[key] = _Preparation(task)
-        preparation.waiting += 1
-        try:
-            await asyncio.wait([preparation.task])
-        finally:
-            preparation.waiting -= 1
-            if not preparation.waiting and not preparation.task.done():
-                del self._preparations[key]
-                preparation.task.cancel()
-            elif preparation.task.done() and not preparation.task.cancelled():
-                preparation.task.exception()  # otherwise asyncio logs an exception that was not retrieved
-        return preparation.task.result()
+        if key not in self._preparations:
+            self._preparations[key] = asyncio.create_task(self._prepare(profile, statistics=statistics))
+        task = self._preparations[key]
+        await asyncio.wait([task])
+        return task.result()
 
     def release(self) -> None:
         """Free the bytes of the image and of all prepared images. Call this when the request has ended."""
-        for preparation in self._preparations.values():
-            task = preparation.task
-            if task.done() and not task.cancelled() and task.exception() is None:
+        for task in self._preparations.values():
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled() and task.exception() is None:
                 task.result().image.release()
         self._preparations.clear()
         self._source.release()

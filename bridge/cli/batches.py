@@ -68,11 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
             await to_thread.run_sync(ensure, abandon_on_cancel=True)
         return await _run(options, services)
 
-    try:
-        limit = options.concurrency
-        code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
-    except KeyboardInterrupt:  # before the run: do not wait for the thread that lists the images
-        os._exit(INTERRUPTED)
+    limit = options.concurrency
+    code = with_services(command, settings=settings, max_concurrency=limit, loop_factory=uvloop.new_event_loop)
     exit_if_connected(code)
     return code
 

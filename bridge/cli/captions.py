@@ -1,13 +1,15 @@
 """Run `graphcap caption`: make the captions, and print them with their warnings and errors."""
 
 import argparse
-import asyncio
 import dataclasses
 import json
 import os
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from anyio import to_thread
 
 from bridge import errors
 from bridge.captioning.analyze import Outcomes, analyze
@@ -45,9 +47,11 @@ async def _caption(request: CaptionRequest | AnalyzeRequest, options: argparse.N
     call = None
     try:
         target = services.targets.resolve(request)
-        await asyncio.to_thread(ensure_downloaded, target, is_confirmed=options.yes)
+        await to_thread.run_sync(partial(ensure_downloaded, target, is_confirmed=options.yes), abandon_on_cancel=True)
         call = Run(deadline_of(request, services))
-        upload = None if request.image else read(options.image, services)
+        upload = None
+        if not request.image:
+            upload = await to_thread.run_sync(read, options.image, services, abandon_on_cancel=True)
         plan: Plan | AnalysisPlan
         if isinstance(request, AnalyzeRequest):
             plan = await make_analysis_plan(request, services, call, upload=upload)

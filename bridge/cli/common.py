@@ -1,6 +1,7 @@
 """Functions that the commands share. Large packages are imported where they are used, so that `--help` is fast."""
 
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,7 +35,11 @@ def with_services(
     max_concurrency: int | None = None,
     loop_factory: "Callable[[], AbstractEventLoop] | None" = None,
 ) -> int:
-    """Open the services, run `command` with them, print its errors, and return the exit code."""
+    """Open the services, run `command` with them, print its errors, and return the exit code.
+
+    An interrupt cancels the command, closes the services and ends the process. It does not wait for threads, because
+    one may wait for the answer to a question.
+    """
     import asyncio
 
     from bridge import errors
@@ -60,7 +65,12 @@ def with_services(
 
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            return runner.run(run())
+            try:
+                return runner.run(run())
+            except KeyboardInterrupt:
+                with suppress(OSError):
+                    sys.stdout.flush()
+                os._exit(INTERRUPTED)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return USAGE

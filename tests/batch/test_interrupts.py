@@ -3,17 +3,22 @@
 import asyncio
 import json
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from bridge.batch.models import Paused
+from bridge.batch.models import Finished, Paused
 from bridge.batch.options import Options
 from bridge.batch.run import Batch
 from bridge.batch.start import prepared
 from bridge.captioning.services import open_services
 from bridge.settings import load
-from tests.batch.conftest import at, files, photos, started
+from tests.batch.conftest import at, files, photos, picture, started
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -122,3 +127,85 @@ async def test_events_that_nobody_reads_do_not_block_the_end(
             pass
         await asyncio.wait_for(events.aclose(), 60)
     assert len(files(tmp_path)) == 1
+
+
+class HeldFileSystem(MemoryFileSystem):
+    """An object store in which one operation on a row of the index waits until `released` is set."""
+
+    protocol = "held"
+    store: ClassVar[dict[str, Any]] = {}
+    operation = ""
+    begun, released = threading.Event(), threading.Event()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        stripped: str = super()._strip_protocol(path.replace("held://", "memory://"))
+        return stripped
+
+    def _hold(self, operation: str, path: str) -> None:
+        if operation == self.operation and "/.graphcap" in path and path.endswith(".jsonl"):
+            self.begun.set()
+            assert self.released.wait(60), "The event loop waits for a thread."
+
+    def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
+        self._hold("write", path)
+        super().pipe_file(path, value, **options)
+
+    def cat_file(self, path: str, *arguments: Any, **options: Any) -> bytes:
+        self._hold("read", path)
+        content: bytes = super().cat_file(path, *arguments, **options)
+        return content
+
+
+@pytest.fixture
+def held() -> Iterator[type[HeldFileSystem]]:
+    """The file system of `held://`, empty and without an operation that waits."""
+    fsspec.register_implementation("held", HeldFileSystem, clobber=True)
+    HeldFileSystem.store.clear()
+    HeldFileSystem.operation = ""
+    HeldFileSystem.begun.clear()
+    HeldFileSystem.released.clear()
+    HeldFileSystem().pipe_file("/set/a.jpg", picture(0))
+    yield HeldFileSystem
+    HeldFileSystem.released.set()
+
+
+def options_for(url: str, server: OpenAIServer) -> Options:
+    """Return the options of a batch with one perspective."""
+    request = {"provider_config": {"kind": "vllm", "base_url": server.url}, "model": "tiny-vision"}
+    return Options((url,), ("alt_text",), request)
+
+
+async def test_a_cancelled_run_waits_for_the_output_that_it_writes(
+    held: type[HeldFileSystem], vllm_server: OpenAIServer
+) -> None:
+    """Otherwise a caption that is paid for would be lost, or written while another run uses the folder."""
+    held.operation = "write"
+    options = options_for("held://set", vllm_server)
+    async with open_services(load()) as services, prepared(options, services) as batch:
+        events = Batch(batch).events()
+        await anext(events)
+        await asyncio.to_thread(held.begun.wait, 60)
+        end = asyncio.create_task(events.aclose())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not end.done()
+        held.released.set()
+        await asyncio.wait_for(end, 60)
+    assert held().cat_file("/set/a.txt") == b"a alt_text"
+
+
+async def test_an_interrupt_while_the_index_is_read(held: type[HeldFileSystem], vllm_server: OpenAIServer) -> None:
+    held().pipe_file("/set/.graphcap.jsonl", b"")
+    held.operation = "read"
+    options = options_for("held://set", vllm_server)
+    async with open_services(load()) as services, prepared(options, services) as batch:
+        run = Batch(batch)
+        events = run.events()
+        first = asyncio.create_task(anext(events))
+        await asyncio.to_thread(held.begun.wait, 60)
+        run.stop()
+        held.released.set()
+        seen = [await first, *[event async for event in events]]
+    assert isinstance(seen[-1], Finished)
+    assert (seen[-1].end, vllm_server.calls) == ("interrupted", [])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from bridge.cli import COMMANDS
 from tests.conftest import Graphcap
 from tests.contract.kinds import KIND_BY_NAME
 from tests.servers.behaviours import Drip, Status, WrongSchema
-from tests.service import ROOT, WORKSPACE, Service
+from tests.service import ROOT, WORKSPACE, Service, clean_environment
 from tests.tools import need
 
 PHOTO = str(WORKSPACE / "datasets/samples/coffee.jpg")
@@ -239,6 +240,23 @@ def test_providers_are_listed_and_checked(graphcap: Graphcap, tmp_path: Path) ->
         pair = graphcap("providers", "check", "pair", "--json", **environment)
         ends = {item["name"]: item["steps"][-1]["status"] for item in json.loads(pair.out)["endpoints"]}
         assert (pair.code, ends) == (4, {"up": "success", "down": "failed"})
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_wait_for_an_image() -> None:
+    command = [sys.executable, "-m", "bridge.cli", "caption", "-"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, env=clean_environment(), **pipes) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"\xff" * 100_000)  # more than a pipe holds: the command reads
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.slow
