@@ -55,7 +55,8 @@ def problem_json(error: Exception) -> JsonObject:
 class InProcess:
     """Makes captions in this process.
 
-    `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
+    `target`: the provider and the model, as far as they are known. `servers`: the configured limit of concurrent calls
+    of each server of the provider, None for no limit.
     """
 
     def __init__(self, services: Services, fields: JsonObject) -> None:
@@ -64,7 +65,9 @@ class InProcess:
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
         fleet = services.targets.configured.fleets.get(self._target.provider)
-        self.servers = 1 if fleet is None or self._target.endpoint else len(fleet.endpoints)
+        endpoints = fleet.endpoints if fleet else ()
+        only = self._target.endpoint
+        self.servers = tuple(each.max_concurrency for each in endpoints if only in ("", each.name)) or (None,)
 
     async def price(self, tokens: int) -> float | None:
         """Return the price of `tokens` input tokens in US dollars, None if unknown."""
@@ -114,7 +117,7 @@ class OverHttp:
     Concurrent requests to the service are limited like calls to a provider.
     """
 
-    servers = 1
+    servers = (None,)
 
     def __init__(self, url: str, api_key: str, fields: JsonObject, concurrency: int, timeout: float) -> None:
         """`timeout`: seconds for one image."""
@@ -135,9 +138,8 @@ class OverHttp:
     async def find(self, perspective: str | JsonObject) -> Perspective:
         if not isinstance(perspective, str):
             return perspective_json.parse(perspective)
-        return perspective_json.parse(
-            await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
-        )
+        content = await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
+        return perspective_json.parse(content)
 
     async def check(self, run: Run) -> tuple[str, ...]:
         if "provider_config" in self._fields:

@@ -1,6 +1,8 @@
 """Captions through a running service, and with the functions for Python."""
 
+import asyncio
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,21 @@ import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
+from bridge.batch.engines import InProcess
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
+from bridge.batch.rows import images_in_memory, settings_for
 from bridge.captioning.services import open_services
-from bridge.settings import load
+from bridge.settings import Settings, load
 from perspectives import catalog
 from tests.batch.conftest import Graphcap, files, lines, photos
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
+
+TAGS = catalog.load([catalog.LIBRARY]).get("training_tags")
+HANG_GUARD = 60.0
 
 
 @pytest.mark.slow
@@ -80,7 +87,7 @@ def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int,
     """Before the first call, it is a mistake in the address. During the run, it is an outage."""
     photos(tmp_path, "a.jpg")
     own = tmp_path / "own.json"
-    own.write_text(json.dumps(catalog.load([catalog.LIBRARY]).get("training_tags").to_wire()))
+    own.write_text(json.dumps(TAGS.to_wire()))
     with LoopbackServer(FixedHandler) as server:
         server.response = status, body
         command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p")
@@ -91,6 +98,70 @@ def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int,
     types = [json.loads(line)["type"] for line in result.out.splitlines()]
     assert (result.code, types.count("paused"), types[-1]) == (4, 1, "finished"), result.err
     assert f"responded {status} without captions" in result.err
+
+
+class HoldingServer(LoopbackServer):
+    """Sends the perspective `training_tags`, and answers requests for captions when `expected` of them have arrived."""
+
+    request_queue_size = 128
+
+    def __init__(self, expected: int = 1) -> None:
+        super().__init__(HoldingHandler)
+        self.bodies: list[bytes] = []
+        self.expected = expected
+        self.released = threading.Event()
+
+
+class HoldingHandler(Handler):
+    server: HoldingServer
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        self.reply(content=json.dumps(TAGS.to_wire()).encode())
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        if len(self.server.bodies) >= self.server.expected:
+            self.server.released.set()
+        caption = {"result": {"tags": ["sea"]}, "usage": None, "attempts": []}
+        is_released = self.server.released.wait(HANG_GUARD)
+        self.reply(content=json.dumps({"results": {TAGS.name: caption}} if is_released else {}).encode())
+
+
+async def test_images_wait_behind_others_longer_than_their_time_limit(tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    with HoldingServer(expected=3) as server:
+        options = Options((), (TAGS.to_wire(),), url=server.url, concurrency=1, give_up_after=0)
+        settings = settings_for(options, Settings(timeout=0.01))
+        async with open_services(settings) as services, open_job(options, services) as job:
+            images = (ImageItem(name, str(tmp_path / name)) for name in ("a.jpg", "b.jpg"))
+            calls = [asyncio.create_task(caption_rows(image, job)) for image in images]
+            _, waiting = await asyncio.wait(calls, timeout=0.1)
+            server.released.set()
+            rows = [row for (row,) in await asyncio.gather(*calls)]
+    assert (len(waiting), [row.failure for row in rows], len(server.bodies)) == (2, [None, None], 2)
+
+
+PROVIDERS = """
+[providers.two]
+kind = "vllm"
+endpoints = ["http://127.0.0.1:9", { base_url = "http://127.0.0.1:10", max_concurrency = 4 }]
+"""
+TWO = {"provider_config": {"kind": "vllm", "base_url": "http://127.0.0.1:10"}}
+OTHER = {"provider_config": {"kind": "vllm", "base_url": "http://127.0.0.1:11"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "images"),
+    [({"provider": "local"}, 3), ({"provider": "two"}, 15), (TWO, 6), (OTHER, 10), ({"provider": "vllm"}, 10)],
+)
+async def test_images_in_memory_follow_the_limits_of_the_servers(
+    tmp_path: Path, fields: dict[str, Any], images: int
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/providers.toml").write_text(PROVIDERS)
+    async with open_services(Settings(workspace=tmp_path)) as services:
+        engine = InProcess(services, {"model": "smolvlm-500m", **fields})
+    assert images_in_memory(8, engine.servers) == images
 
 
 class Priced(LoopbackServer):
