@@ -24,10 +24,13 @@ from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
 from providers.base import Completion, JsonObject, ProviderConfig, Usage
-from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
+from providers.errors import CallTimeout, ProviderError, RateLimited, RequestRejected, Unavailable, Unreachable
 
 _OVERLOADED = (429, 503)
 _HTTP_OK, _HTTP_NOT_FOUND = 200, 404
+_PROXY_ERRORS = {413: RequestRejected, 504: CallTimeout, 524: CallTimeout}
+"""Failures of one image that a proxy reports. 524 is the 504 of Cloudflare
+(https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-524/)."""
 _GRACE = 30.0
 """Seconds for the service to report that its own time limit is reached."""
 
@@ -220,7 +223,10 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
     """
     body = _content(response)
     if not (_is_problem(body) or isinstance(body.get("results"), dict)):
-        error = Unavailable(f"The service responded {response.status_code} without captions or a problem.")
+        status = response.status_code
+        error = _PROXY_ERRORS.get(status, Unavailable)(
+            f"The service responded {status} without captions or a problem.", status=status
+        )
         return problem_json(error), error
     if response.status_code in _OVERLOADED:
         kind = RateLimited if response.status_code == 429 else Unavailable

@@ -100,6 +100,23 @@ def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int,
     assert f"responded {status} without captions" in result.err
 
 
+@pytest.mark.parametrize(("status", "code"), [(413, "provider_error"), (504, "timeout"), (524, "timeout")])
+def test_a_proxy_rejects_an_image(graphcap: Graphcap, tmp_path: Path, status: int, code: str) -> None:
+    """The image is not sent again, and a run in which every image fails ends."""
+    photos(tmp_path, "a.jpg")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(TAGS.to_wire()))
+    with LoopbackServer(FixedHandler) as server:
+        server.response = status, "<html>"
+        unchecked = ("--base-url", "http://127.0.0.1:9", "--json")
+        command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p", own, *unchecked, "--give-up-after")
+        failed, ended = graphcap(*command, "5"), graphcap(*command, "0")
+    types = [json.loads(line)["type"] for line in failed.out.splitlines()]
+    assert (failed.code, types.count("paused"), types.count("failed")) == (3, 0, 1), failed.err
+    assert (ended.code, "--give-up-after" in ended.err) == (4, True), ended.err
+    assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == [code]
+
+
 class HoldingServer(LoopbackServer):
     """Sends the perspective `training_tags`, and answers requests for captions when `expected` of them have arrived."""
 
