@@ -23,6 +23,7 @@ from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
+from providers.addresses import origin
 from providers.base import Completion, JsonObject, ProviderConfig, Usage
 from providers.errors import CallTimeout, ProviderError, RateLimited, RequestRejected, Unavailable, Unreachable
 
@@ -123,9 +124,14 @@ class OverHttp:
     servers = (None,)
 
     def __init__(self, url: str, api_key: str, fields: JsonObject, concurrency: int, timeout: float) -> None:
-        """`timeout`: seconds for one image."""
+        """`timeout`: seconds for one image. Raises BatchError if `url` is not an HTTP address."""
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout + _GRACE)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)  # the queue limits the calls
+        try:
+            origin(url)
+            self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout + _GRACE, limits=limits)
+        except (ValueError, httpx2.InvalidURL):
+            raise BatchError(f"'{url}' is not the address of a service (--url).") from None
         endpoint = EndpointSettings(url, ProviderConfig("", "openai-compatible", url), max_concurrency=concurrency)
         self._queue = ProviderQueue("", ProviderSettings((endpoint,)), 1_000_000, time.monotonic)
         self._url, self._fields = url, fields

@@ -11,11 +11,13 @@ import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
-from bridge.batch.engines import InProcess
+from bridge.batch.engines import InProcess, OverHttp
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
 from bridge.batch.rows import images_in_memory, settings_for
 from bridge.captioning.services import open_services
+from bridge.deadline import Deadline
+from bridge.run import Run
 from bridge.settings import Settings, load
 from perspectives import catalog
 from tests.batch.conftest import Graphcap, files, lines, photos
@@ -156,6 +158,27 @@ async def test_images_wait_behind_others_longer_than_their_time_limit(tmp_path: 
             server.released.set()
             rows = [row for (row,) in await asyncio.gather(*calls)]
     assert (len(waiting), [row.failure for row in rows], len(server.bodies)) == (2, [None, None], 2)
+
+
+async def test_concurrency_has_no_other_limit() -> None:
+    with HoldingServer(expected=101) as server:
+        engine = OverHttp(server.url, "", {}, 101, HANG_GUARD)
+        runs = [Run(Deadline(HANG_GUARD)) for _ in range(101)]
+        outcomes = await asyncio.gather(*(engine.caption(b"x", {}, (TAGS,), run) for run in runs))
+        await engine.aclose()
+    assert all("result" in outcome.body for (outcome,) in outcomes)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://bridge:3210O", "http://bridge:99999", "bridge:32100", "http://1.2.3.999", "http://[::1", "http:///x"),
+        "http://h/\x01",
+    ],
+)
+def test_an_address_that_is_none(batch: Graphcap, tmp_path: Path, url: str) -> None:
+    result = batch(photos(tmp_path, "a.jpg"), "--url", url)
+    assert (result.code, "is not the address of a service (--url)" in result.err) == (2, True), result.err
 
 
 PROVIDERS = """
