@@ -148,7 +148,7 @@ class OverHttp:
         if not isinstance(perspective, str):
             return perspective_json.parse(perspective)
         content = await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
-        return perspective_json.parse(content)
+        return perspective_json.parse(content, source=self._url)
 
     async def check(self, run: Run) -> tuple[str, ...]:
         if "provider_config" in self._fields:

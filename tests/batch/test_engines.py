@@ -169,6 +169,17 @@ async def test_concurrency_has_no_other_limit() -> None:
     assert all("result" in outcome.body for (outcome,) in outcomes)
 
 
+async def test_perspectives_of_the_service_are_sent_as_names() -> None:
+    with HoldingServer() as server:
+        engine = OverHttp(server.url, "", {}, 1, HANG_GUARD)
+        found = [await engine.find(each) for each in (TAGS.name, TAGS.to_wire())]
+        for each in found:
+            await engine.caption(b"x", {}, (each,), Run(Deadline(HANG_GUARD)))
+        await engine.aclose()
+    assert {each.digest for each in found} == {TAGS.digest}
+    assert [f'"perspectives": ["{TAGS.name}"]'.encode() in body for body in server.bodies] == [True, False]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -235,6 +246,8 @@ def test_a_service_reports_the_cost(
     environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
     with Service("--provider", "vllm", **environment) as service, Priced(service.url, cost) as proxy:
         result = batch(tmp_path, "--url", proxy.url, "--max-cost", "1", "--concurrency", "1")
+        metrics = service.get("/metrics").text
+    assert ('perspective="alt_text"' in metrics, 'perspective="inline"' in metrics) == (True, False)
     assert (result.code, sentence in result.err) == (4, True), result.err
     assert (2 if cost != "null" else 1) <= len(vllm_server.calls) < 12
 
