@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 
 class DeadlineExceeded(Exception):
@@ -18,7 +19,12 @@ class DeadlineExceeded(Exception):
 
 
 class Deadline:
-    """The time at which a request must end, on the monotonic clock."""
+    """The time at which a request must end, on the monotonic clock.
+
+    `limits_queue`: whether the time that a call waits for a slot counts.
+    """
+
+    limits_queue = True
 
     def __init__(self, seconds: float) -> None:
         """`seconds`: the time from now until the deadline."""
@@ -36,6 +42,10 @@ class Deadline:
             raise DeadlineExceeded(self.seconds, stage)
         return left
 
+    def part(self, share: float) -> Self:
+        """Return a deadline after this share of the remaining time."""
+        return type(self)(self.left() * share)
+
     @asynccontextmanager
     async def within(self, stage: str) -> AsyncIterator[None]:
         """Cancel the body of the `async with` block at the deadline, and raise DeadlineExceeded."""
@@ -47,3 +57,15 @@ class Deadline:
             if limit.expired():
                 raise DeadlineExceeded(self.seconds, stage) from None
             raise
+
+
+class StepDeadline(Deadline):
+    """A time limit that starts again with each step, such as a call or a pause. A call waits for a slot without limit.
+
+    It is for runs that fill the queue themselves, so that a long queue is not a failure.
+    """
+
+    limits_queue = False
+
+    def left(self) -> float:
+        return self.seconds

@@ -26,7 +26,7 @@ class Perspective:
 
     `validator`: validates answers. `schema_fields`: the schema in graphcap's notation. `table_columns`: objects with
     name, style and optionally description. `context_template`: None if blank. `warnings`: harmless mistakes.
-    `extras`: unknown keys with their values. `source`: the path of the file, or "inline".
+    `extras`: unknown keys with their values. `source`: the path of the file, the URL of the service, or "inline".
     """
 
     name: str

@@ -23,11 +23,15 @@ from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.run import Run
 from perspectives import Perspective
 from perspectives import perspective as perspective_json
+from providers.addresses import origin
 from providers.base import Completion, JsonObject, ProviderConfig, Usage
-from providers.errors import CallTimeout, ProviderError, RateLimited, Unavailable, Unreachable
+from providers.errors import CallTimeout, ProviderError, RateLimited, RequestRejected, Unavailable, Unreachable
 
 _OVERLOADED = (429, 503)
 _HTTP_OK, _HTTP_NOT_FOUND = 200, 404
+_PROXY_ERRORS = {413: RequestRejected, 504: CallTimeout, 524: CallTimeout}
+"""Failures of one image that a proxy reports. 524 is the 504 of Cloudflare
+(https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-524/)."""
 _GRACE = 30.0
 """Seconds for the service to report that its own time limit is reached."""
 
@@ -55,7 +59,8 @@ def problem_json(error: Exception) -> JsonObject:
 class InProcess:
     """Makes captions in this process.
 
-    `target`: the provider and the model, as far as they are known. `servers`: the number of the provider's servers.
+    `target`: the provider and the model, as far as they are known. `servers`: the configured limit of concurrent calls
+    of each server of the provider, None for no limit.
     """
 
     def __init__(self, services: Services, fields: JsonObject) -> None:
@@ -64,7 +69,9 @@ class InProcess:
         self._target = services.targets.resolve(parse_request(CaptionOptions, fields))
         self.target = f"{self._target.label}/{self._target.model}"
         fleet = services.targets.configured.fleets.get(self._target.provider)
-        self.servers = 1 if fleet is None or self._target.endpoint else len(fleet.endpoints)
+        endpoints = fleet.endpoints if fleet else ()
+        only = self._target.endpoint
+        self.servers = tuple(each.max_concurrency for each in endpoints if only in ("", each.name)) or (None,)
 
     async def price(self, tokens: int) -> float | None:
         """Return the price of `tokens` input tokens in US dollars, None if unknown."""
@@ -114,12 +121,17 @@ class OverHttp:
     Concurrent requests to the service are limited like calls to a provider.
     """
 
-    servers = 1
+    servers = (None,)
 
     def __init__(self, url: str, api_key: str, fields: JsonObject, concurrency: int, timeout: float) -> None:
-        """`timeout`: seconds for one image."""
+        """`timeout`: seconds for one image. Raises BatchError if `url` is not an HTTP address."""
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout + _GRACE)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)  # the queue limits the calls
+        try:
+            origin(url)
+            self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout + _GRACE, limits=limits)
+        except (ValueError, httpx2.InvalidURL):
+            raise BatchError(f"'{url}' is not the address of a service (--url).") from None
         endpoint = EndpointSettings(url, ProviderConfig("", "openai-compatible", url), max_concurrency=concurrency)
         self._queue = ProviderQueue("", ProviderSettings((endpoint,)), 1_000_000, time.monotonic)
         self._url, self._fields = url, fields
@@ -135,9 +147,8 @@ class OverHttp:
     async def find(self, perspective: str | JsonObject) -> Perspective:
         if not isinstance(perspective, str):
             return perspective_json.parse(perspective)
-        return perspective_json.parse(
-            await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
-        )
+        content = await self._json("GET", f"perspectives/{quote(perspective, safe='')}", "json_schema")
+        return perspective_json.parse(content, source=self._url)
 
     async def check(self, run: Run) -> tuple[str, ...]:
         if "provider_config" in self._fields:
@@ -218,7 +229,10 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
     """
     body = _content(response)
     if not (_is_problem(body) or isinstance(body.get("results"), dict)):
-        error = Unavailable(f"The service responded {response.status_code} without captions or a problem.")
+        status = response.status_code
+        error = _PROXY_ERRORS.get(status, Unavailable)(
+            f"The service responded {status} without captions or a problem.", status=status
+        )
         return problem_json(error), error
     if response.status_code in _OVERLOADED:
         kind = RateLimited if response.status_code == 429 else Unavailable

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from bridge.batch.models import Failure, ImageItem, Row
 from bridge.batch.options import Options
 from bridge.batch.text import TextWriter
 from bridge.captioning.services import Services
-from bridge.deadline import Deadline
+from bridge.deadline import StepDeadline
 from bridge.errors import ImageNotFound
 from bridge.run import Run
 from bridge.settings import Settings
@@ -47,8 +47,8 @@ class Job:
     text_key: str
 
     def new_run(self) -> Run:
-        """Return the run of one image. Its deadline includes the time that a batch waits for a provider."""
-        return Run(Deadline(self.timeout + self.options.give_up_after))
+        """Return the run of one image. Its deadline includes the time that a call waits for a rate limit."""
+        return Run(StepDeadline(self.timeout + self.options.give_up_after))
 
     def fields(self, image: ImageItem) -> JsonObject:
         """Return the fields of the request for an image."""
@@ -87,9 +87,13 @@ def settings_for(options: Options, settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def images_in_memory(concurrency: int, servers: int) -> int:
-    """Return how many images are in memory: those of the calls in flight, and some that wait for a slot."""
-    return concurrency * servers + max(2, concurrency // 4)
+def images_in_memory(concurrency: int, servers: Sequence[int | None]) -> int:
+    """Return how many images are in memory: those of the calls in flight, and some that wait for a slot.
+
+    `concurrency`: the limit of concurrent calls to one server. `servers`: each server's own limit (None: unlimited).
+    """
+    slots = sum(min(limit or concurrency, concurrency) for limit in servers)
+    return slots + max(2, slots // 4)
 
 
 @asynccontextmanager

@@ -54,7 +54,10 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A call that waits for one of the route's endpoints until `deadline`. `caller` identifies its caller."""
+    """A call that waits for one of the route's endpoints. `caller` identifies its caller.
+
+    `deadline`: the time limit for a pause of the endpoints, and, if it limits the queue, for a free slot.
+    """
 
     route: Route
     caller: str
@@ -94,11 +97,12 @@ class ProviderQueue:
         """Wait until a call of `run` may start at one of the route's endpoints, and start it.
 
         The caller must call `end` of the returned Admission. If there is a fallback, the call waits at most half of the
-        remaining time. Raises QueueFull, CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a fallback), or
-        RateLimited if the rate limits do not allow a call in time.
+        remaining time. With a StepDeadline, it waits for a slot as long as other calls take. Raises QueueFull,
+        CircuitBreakerOpen, DeadlineExceeded, CallTimeout (only with a fallback), or RateLimited if the rate limits do
+        not allow a call in time.
         """
-        seconds = run.deadline.left() / (2 if run.may_fall_back else 1)
-        waiter = Waiter(route, run.caller, Deadline(seconds))
+        deadline = run.deadline.part(0.5 if run.may_fall_back else 1)
+        waiter = Waiter(route, run.caller, deadline)
         if admission := self.try_enter(route):
             return admission
         if refusal := waiter.refusal(route.pause()):
@@ -112,12 +116,14 @@ class ProviderQueue:
         run.stage("queued")
         try:
             with run.timings.measure("queue"):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(deadline.seconds if deadline.limits_queue else None):
                     return await waiter.admission
         except TimeoutError:
             self._leave(waiter)
             if run.may_fall_back:
-                raise CallTimeout(f"No slot became free at the provider within {seconds:.3g} seconds.") from None
+                raise CallTimeout(
+                    f"No slot became free at the provider within {deadline.seconds:.3g} seconds."
+                ) from None
             raise DeadlineExceeded(run.deadline.seconds, "waiting for a free slot at the provider") from None
         except BaseException:
             self._leave(waiter)

@@ -1,6 +1,8 @@
 """Captions through a running service, and with the functions for Python."""
 
+import asyncio
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,23 @@ import httpx2
 import pytest
 
 from bridge.batch import caption_rows, open_job
+from bridge.batch.engines import InProcess, OverHttp
 from bridge.batch.models import ImageItem
 from bridge.batch.options import Options
+from bridge.batch.rows import images_in_memory, settings_for
 from bridge.captioning.services import open_services
-from bridge.settings import load
+from bridge.deadline import Deadline
+from bridge.run import Run
+from bridge.settings import Settings, load
 from perspectives import catalog
 from tests.batch.conftest import Graphcap, files, lines, photos
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
+
+TAGS = catalog.load([catalog.LIBRARY]).get("training_tags")
+HANG_GUARD = 60.0
 
 
 @pytest.mark.slow
@@ -80,7 +89,7 @@ def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int,
     """Before the first call, it is a mistake in the address. During the run, it is an outage."""
     photos(tmp_path, "a.jpg")
     own = tmp_path / "own.json"
-    own.write_text(json.dumps(catalog.load([catalog.LIBRARY]).get("training_tags").to_wire()))
+    own.write_text(json.dumps(TAGS.to_wire()))
     with LoopbackServer(FixedHandler) as server:
         server.response = status, body
         command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p")
@@ -91,6 +100,119 @@ def test_json_of_another_server(graphcap: Graphcap, tmp_path: Path, status: int,
     types = [json.loads(line)["type"] for line in result.out.splitlines()]
     assert (result.code, types.count("paused"), types[-1]) == (4, 1, "finished"), result.err
     assert f"responded {status} without captions" in result.err
+
+
+@pytest.mark.parametrize(("status", "code"), [(413, "provider_error"), (504, "timeout"), (524, "timeout")])
+def test_a_proxy_rejects_an_image(graphcap: Graphcap, tmp_path: Path, status: int, code: str) -> None:
+    """The image is not sent again, and a run in which every image fails ends."""
+    photos(tmp_path, "a.jpg")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(TAGS.to_wire()))
+    with LoopbackServer(FixedHandler) as server:
+        server.response = status, "<html>"
+        unchecked = ("--base-url", "http://127.0.0.1:9", "--json")
+        command = ("batch", tmp_path / "a.jpg", "--url", server.url, "-p", own, *unchecked, "--give-up-after")
+        failed, ended = graphcap(*command, "5"), graphcap(*command, "0")
+    types = [json.loads(line)["type"] for line in failed.out.splitlines()]
+    assert (failed.code, types.count("paused"), types.count("failed")) == (3, 0, 1), failed.err
+    assert (ended.code, "--give-up-after" in ended.err) == (4, True), ended.err
+    assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == [code]
+
+
+class HoldingServer(LoopbackServer):
+    """Sends the perspective `training_tags`, and answers requests for captions when `expected` of them have arrived."""
+
+    request_queue_size = 128
+
+    def __init__(self, expected: int = 1) -> None:
+        super().__init__(HoldingHandler)
+        self.bodies: list[bytes] = []
+        self.expected = expected
+        self.released = threading.Event()
+
+
+class HoldingHandler(Handler):
+    server: HoldingServer
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of the base class)
+        self.reply(content=json.dumps(TAGS.to_wire()).encode())
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        if len(self.server.bodies) >= self.server.expected:
+            self.server.released.set()
+        caption = {"result": {"tags": ["sea"]}, "usage": None, "attempts": []}
+        is_released = self.server.released.wait(HANG_GUARD)
+        self.reply(content=json.dumps({"results": {TAGS.name: caption}} if is_released else {}).encode())
+
+
+async def test_images_wait_behind_others_longer_than_their_time_limit(tmp_path: Path) -> None:
+    photos(tmp_path, "a.jpg", "b.jpg")
+    with HoldingServer(expected=3) as server:
+        options = Options((), (TAGS.to_wire(),), url=server.url, concurrency=1, give_up_after=0)
+        settings = settings_for(options, Settings(timeout=0.01))
+        async with open_services(settings) as services, open_job(options, services) as job:
+            images = (ImageItem(name, str(tmp_path / name)) for name in ("a.jpg", "b.jpg"))
+            calls = [asyncio.create_task(caption_rows(image, job)) for image in images]
+            _, waiting = await asyncio.wait(calls, timeout=0.1)
+            server.released.set()
+            rows = [row for (row,) in await asyncio.gather(*calls)]
+    assert (len(waiting), [row.failure for row in rows], len(server.bodies)) == (2, [None, None], 2)
+
+
+async def test_concurrency_has_no_other_limit() -> None:
+    with HoldingServer(expected=101) as server:
+        engine = OverHttp(server.url, "", {}, 101, HANG_GUARD)
+        runs = [Run(Deadline(HANG_GUARD)) for _ in range(101)]
+        outcomes = await asyncio.gather(*(engine.caption(b"x", {}, (TAGS,), run) for run in runs))
+        await engine.aclose()
+    assert all("result" in outcome.body for (outcome,) in outcomes)
+
+
+async def test_perspectives_of_the_service_are_sent_as_names() -> None:
+    with HoldingServer() as server:
+        engine = OverHttp(server.url, "", {}, 1, HANG_GUARD)
+        found = [await engine.find(each) for each in (TAGS.name, TAGS.to_wire())]
+        for each in found:
+            await engine.caption(b"x", {}, (each,), Run(Deadline(HANG_GUARD)))
+        await engine.aclose()
+    assert {each.digest for each in found} == {TAGS.digest}
+    assert [f'"perspectives": ["{TAGS.name}"]'.encode() in body for body in server.bodies] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://bridge:3210O", "http://bridge:99999", "bridge:32100", "http://1.2.3.999", "http://[::1", "http:///x"),
+        "http://h/\x01",
+    ],
+)
+def test_an_address_that_is_none(batch: Graphcap, tmp_path: Path, url: str) -> None:
+    result = batch(photos(tmp_path, "a.jpg"), "--url", url)
+    assert (result.code, "is not the address of a service (--url)" in result.err) == (2, True), result.err
+
+
+PROVIDERS = """
+[providers.two]
+kind = "vllm"
+endpoints = ["http://127.0.0.1:9", { base_url = "http://127.0.0.1:10", max_concurrency = 4 }]
+"""
+TWO = {"provider_config": {"kind": "vllm", "base_url": "http://127.0.0.1:10"}}
+OTHER = {"provider_config": {"kind": "vllm", "base_url": "http://127.0.0.1:11"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "images"),
+    [({"provider": "local"}, 3), ({"provider": "two"}, 15), (TWO, 6), (OTHER, 10), ({"provider": "vllm"}, 10)],
+)
+async def test_images_in_memory_follow_the_limits_of_the_servers(
+    tmp_path: Path, fields: dict[str, Any], images: int
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/providers.toml").write_text(PROVIDERS)
+    async with open_services(Settings(workspace=tmp_path)) as services:
+        engine = InProcess(services, {"model": "smolvlm-500m", **fields})
+    assert images_in_memory(8, engine.servers) == images
 
 
 class Priced(LoopbackServer):
@@ -124,6 +246,8 @@ def test_a_service_reports_the_cost(
     environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
     with Service("--provider", "vllm", **environment) as service, Priced(service.url, cost) as proxy:
         result = batch(tmp_path, "--url", proxy.url, "--max-cost", "1", "--concurrency", "1")
+        metrics = service.get("/metrics").text
+    assert ('perspective="alt_text"' in metrics, 'perspective="inline"' in metrics) == (True, False)
     assert (result.code, sentence in result.err) == (4, True), result.err
     assert (2 if cost != "null" else 1) <= len(vllm_server.calls) < 12
 

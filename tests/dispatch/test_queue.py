@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from bridge.deadline import DeadlineExceeded
+from bridge.deadline import DeadlineExceeded, StepDeadline
 from bridge.dispatch.endpoint import Admission, Endpoint
 from bridge.dispatch.queue import ProviderQueue, Route
 from bridge.errors import CircuitBreakerOpen, QueueFull
+from bridge.run import Run
 from providers.base import Completion
 from providers.errors import AuthFailed, CallTimeout, ProviderError, RateLimited, Unavailable
 from tests.dispatch.dispatching import Clock, endpoint, new_run, provider
@@ -184,6 +185,22 @@ async def test_a_429_rejects_calls_whose_deadline_is_before_its_end() -> None:
         with pytest.raises(RateLimited) as raised:
             await call
         assert raised.value.retry_after == 30
+    assert not patient.done()
+    await cancel(patient)
+
+
+async def test_a_step_deadline_limits_pauses_but_not_the_wait_for_a_slot() -> None:
+    queue = Queue()
+    route = Route(queue, queue.endpoints)
+    first = await queue.call()
+    runs = [Run(StepDeadline(seconds)) for seconds in (0.05, 0.05, 60)]
+    second, hasty, patient = await queue.start_waiting(*(queue.enter(route, run) for run in runs))
+    with pytest.raises(DeadlineExceeded):  # the last call in the queue, so the others have waited as long
+        await queue.call(seconds=0.05)
+    await queue.end(first)
+    await queue.end(await asyncio.wait_for(second, HANG_GUARD), limited(30))
+    with pytest.raises(RateLimited):
+        await asyncio.wait_for(hasty, HANG_GUARD)
     assert not patient.done()
     await cancel(patient)
 
