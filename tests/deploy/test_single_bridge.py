@@ -8,7 +8,6 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bridge.settings import Settings
@@ -62,7 +61,7 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
                 frames.send("caption", "a", **BODY)
                 frames.all_events("a", "alt_text")
             assert item.post(CAPTION, json=BODY).status_code == 429
-        assert httpx.get(f"{bridge.url}/info", headers=headers, trust_env=False).status_code == 200
+        assert bridge.get("/info", **headers).status_code == 200
 
 
 def test_the_unit_waits_for_a_shutdown_and_does_not_repeat_an_invalid_configuration() -> None:

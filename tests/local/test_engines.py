@@ -106,7 +106,7 @@ async def test_the_environment_of_an_engine_has_no_key(
         assert lease.address.key.encode() not in shown
         os.kill(pid, signal.SIGTERM)  # as sent to the process group; running calls may finish
         os.kill(pid, signal.SIGINT)
-        assert httpx2.get(f"{lease.address.url}/health").status_code == 200
+        assert httpx2.get(f"{lease.address.url}/health", timeout=GUARD).status_code == 200
 
 
 def test_gpu_layers_threads_and_slots_reach_llama_cpp(model: Path) -> None:
