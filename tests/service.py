@@ -14,11 +14,11 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from tests import recorded_output
+from tests.guard import GUARD
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
 _ADDRESS = re.compile(r'serves (http://[^\s"]+)')
-_HANG_GUARD = 60.0
 T = TypeVar("T")
 AMBIENT = re.compile(
     r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
@@ -32,7 +32,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
 
 
-def until(condition: Callable[[], T], guard: float = _HANG_GUARD) -> T:
+def until(condition: Callable[[], T], guard: float = GUARD) -> T:
     """Poll until the condition is true, for at most `guard` seconds, and return its value."""
     end = time.monotonic() + guard
     while not (value := condition()):
@@ -61,7 +61,7 @@ class Service:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._started.wait(_HANG_GUARD), f"the service did not start:\n{self.log}"
+        assert self._started.wait(GUARD), f"the service did not start:\n{self.log}"
         assert self.url, f"the service ended:\n{self.log}"
         return self
 
@@ -72,7 +72,7 @@ class Service:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def request(self, method: str, path: str, timeout: float = _HANG_GUARD, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, timeout: float = GUARD, **options: Any) -> httpx.Response:
         """Send a request without a proxy of the environment."""
         return httpx.request(method, self.url + path, timeout=timeout, trust_env=False, **options)
 
@@ -84,8 +84,8 @@ class Service:
         if self.process.poll() is None:
             recorded_output.keep(recorded_output.process(self.process.pid))
             self.process.send_signal(signal.SIGTERM)
-        self.code = self.process.wait(_HANG_GUARD)
-        self._reader.join(_HANG_GUARD)
+        self.code = self.process.wait(GUARD)
+        self._reader.join(GUARD)
         if self.process.stderr is not None:
             self.process.stderr.close()
             recorded_output.keep(self.log)
@@ -94,9 +94,7 @@ class Service:
     def wait_for_log(self, text: str, times: int = 1) -> None:
         """Block until the log contains the text `times` times. A response may arrive before earlier log lines do."""
         with self._log_changed:
-            assert self._log_changed.wait_for(lambda: self.log.count(text) >= times, _HANG_GUARD), (
-                f"no line says {text}"
-            )
+            assert self._log_changed.wait_for(lambda: self.log.count(text) >= times, GUARD), f"no line says {text}"
 
     def _read(self) -> None:
         assert self.process.stderr is not None

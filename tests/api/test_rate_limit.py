@@ -14,7 +14,8 @@ from bridge.errors import RateLimitExceeded
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import SAMPLE
+from tests.guard import GUARD
 from tests.service import Service, until
 from tests.tools import need
 
@@ -115,7 +116,7 @@ def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             yield f"redis+unix://{address}?db=0", process
         finally:
             process.terminate()
-            process.communicate(timeout=HANG_GUARD)
+            process.communicate(timeout=GUARD)
 
 
 @pytest.mark.slow

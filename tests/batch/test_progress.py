@@ -24,9 +24,9 @@ from bridge.batch.models import Captioned, Event, Finished, Paused, Resumed, Row
 from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
+from tests.guard import GUARD
 from tests.service import ROOT, clean_environment
 
-GUARD = 60.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 # Each line on standard input lets the run go on by one image; the end of the input ends it.

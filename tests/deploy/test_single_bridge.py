@@ -14,8 +14,9 @@ from bridge.settings import Settings
 from deploy.nginx.generate import render
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.deploy.fleet import BODY, CAPTION, HANG_GUARD, Nginx, client, replace_all
+from tests.deploy.fleet import BODY, CAPTION, Nginx, client, replace_all
 from tests.deploy.test_compose import ENDING
+from tests.guard import GUARD
 from tests.servers.tls import self_signed
 from tests.service import ROOT, Service
 from tests.tools import need
@@ -79,7 +80,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program = need("systemd-analyze")
     unit = tmp_path / UNIT.name
     unit.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/sh", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
-    result = subprocess.run([program, "verify", unit], capture_output=True, text=True, timeout=HANG_GUARD, check=False)
+    result = subprocess.run([program, "verify", unit], capture_output=True, text=True, timeout=GUARD, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 

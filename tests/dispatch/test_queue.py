@@ -13,10 +13,10 @@ from bridge.errors import CircuitBreakerOpen, QueueFull
 from providers.base import Completion
 from providers.errors import AuthFailed, CallTimeout, ProviderError, RateLimited, Unavailable
 from tests.dispatch.dispatching import Clock, endpoint, new_run, provider
+from tests.guard import GUARD
 
 GOOD = Completion("{}", "m")
 DOWN = Unavailable("x", status=503)
-HANG_GUARD = 10.0
 
 
 def limited(seconds: float) -> RateLimited:
@@ -77,7 +77,7 @@ class TickingClock(Clock):
 async def test_a_pause_that_ends_during_the_check_is_noticed(ticks: int) -> None:
     queue = Queue(clock=TickingClock())
     await queue.end(await queue.call(), limited(0.001 * ticks))
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         await queue.call()
 
 
@@ -128,7 +128,7 @@ async def test_cancelled_and_expired_calls_leave_the_queue() -> None:
     with pytest.raises(DeadlineExceeded, match="free slot"):
         await queue.call(seconds=0.05)
     with pytest.raises(CallTimeout, match="No slot"):  # after half of the time; the rest is reserved for the fallback
-        await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), HANG_GUARD)
+        await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), GUARD)
     await queue.end(first, None)
     assert (queue.queued, queue.endpoints[0].in_flight) == (0, 0)
 

@@ -6,8 +6,7 @@ import select
 from pathlib import Path
 
 from providers.local_supervisor import Engines
-
-GUARD = 60.0
+from tests.guard import GUARD
 
 
 def engines_of(parent: int) -> list[int]:

@@ -18,13 +18,13 @@ from providers.errors import CallTimeout, EngineFailed, UnknownModel
 from providers.local_engine import Options
 from providers.local_supervisor import Engines, EngineSettings, Supervisor
 from providers.pool import Pool
+from tests.guard import GUARD
 from tests.local import tiny
 from tests.local.processes import engines_of, until
 from tests.service import ROOT, WORKSPACE, clean_environment
 from tests.tools import need, need_namespaces, read_process
 
 pytestmark = pytest.mark.slow
-GUARD = 60.0
 
 
 def options(model: Path, **fields: object) -> Options:
