@@ -63,6 +63,15 @@ async def until_started(count: int = 1) -> set[int]:
     return running
 
 
+async def until_decoding() -> int:
+    """Wait until the only worker runs a job, and return its id."""
+    (process,) = await until_started()
+    async with asyncio.timeout(GUARD):
+        while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting a worker uses less, the job more)
+            await asyncio.sleep(0.01)
+    return process
+
+
 async def test_one_worker_runs_jobs_one_by_one_and_ends_with_the_pool() -> None:
     async with pool() as decoder:
         results = await asyncio.gather(*(decoder.run(JPEG, saved(photo(), "JPEG")) for _ in range(4)))
@@ -75,10 +84,7 @@ async def test_one_worker_runs_jobs_one_by_one_and_ends_with_the_pool() -> None:
 async def test_a_worker_that_dies_during_a_job_is_an_invalid_image_and_is_replaced(ending: signal.Signals) -> None:
     async with pool() as decoder:
         job = asyncio.create_task(decoder.run(LONG, MANY_FRAMES))
-        (process,) = await until_started()
-        async with asyncio.timeout(GUARD):
-            while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting a worker uses less, the job more)
-                await asyncio.sleep(0.01)
+        process = await until_decoding()
         os.kill(process, ending)
         with pytest.raises(InvalidImage):
             await job
@@ -89,7 +95,7 @@ async def test_a_worker_that_dies_during_a_job_is_an_invalid_image_and_is_replac
 async def test_a_cancelled_job_ends_its_worker() -> None:
     async with pool() as decoder:
         job = asyncio.create_task(decoder.run(LONG, MANY_FRAMES))
-        (process,) = await until_started()
+        process = await until_decoding()
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
