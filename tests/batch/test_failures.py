@@ -98,9 +98,8 @@ def test_limits_end_the_run(batch: Graphcap, vllm_server: OpenAIServer, tmp_path
     result = batch(tmp_path, *at(vllm_server), "-p", "training_tags", "--limit", "1", "--json")
     types = [json.loads(line)["type"] for line in result.out.splitlines()]
     assert (result.code, types.count("captioned"), types.count("failed")) == (4, 1, 1)
-    (sidecar,) = files(tmp_path) - {"failures.jsonl"}
-    (tmp_path / sidecar).unlink()
-    assert files(tmp_path) == {"failures.jsonl"}
+    assert len(files(tmp_path) - {"failures.jsonl"}) == 1
+    assert len(lines(tmp_path / "failures.jsonl")) == 1
 
 
 @pytest.mark.slow
