@@ -130,7 +130,7 @@ MISTAKES = [
     (("--replace", "x"), "", "'x' is not of the form FROM=TO"),
     (("--output-dir", "/proc/none"), "", "cannot be written"),
     (("--url", "http://127.0.0.1:9"), "", "cannot be reached"),
-    (("--api-key", "secret-key-1"), "", "requires --url"),
+    (("--api-key", "our-batch-key-1"), "", "requires --url"),
     (("--out", "hf-metadata"), "labels", "metadata.jsonl' was not written by this command"),
     (("--shard", "3/4"), "twins", "a.jpg and a.png"),
     ((), "*.jpg", "without a match: 1). In patterns"),

@@ -12,7 +12,7 @@ from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
 
-KEYS = tuple(f"key-{number}-of-the-service" for number in range(20))
+KEYS = tuple(f"our-javascript-key-{number}" for number in range(20))
 RATE_LIMIT = "30/month"
 """Per key, and for the wrong keys of all tests together. The window begins by the clock: none should end in a test."""
 
