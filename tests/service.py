@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ import httpx
 
 from tests import recorded_output
 from tests.guard import GUARD
+from tests.tools import children_of
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
@@ -61,8 +63,13 @@ class Service:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._started.wait(GUARD), f"the service did not start:\n{self.log}"
-        assert self.url, f"the service ended:\n{self.log}"
+        try:
+            assert self._started.wait(GUARD), f"the service did not start:\n{self.log}"
+            assert self.url, f"the service ended:\n{self.log}"
+        except BaseException:
+            self._kill()
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,12 +91,26 @@ class Service:
         if self.process.poll() is None:
             recorded_output.keep(recorded_output.process(self.process.pid))
             self.process.send_signal(signal.SIGTERM)
-        self.code = self.process.wait(GUARD)
-        self._reader.join(GUARD)
-        if self.process.stderr is not None:
-            self.process.stderr.close()
-            recorded_output.keep(self.log)
+        try:
+            self.code = self.process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise
+        finally:
+            self._reader.join(GUARD)
+            if self.process.stderr is not None:
+                self.process.stderr.close()
+                recorded_output.keep(self.log)
         return self.code
+
+    def _kill(self) -> None:
+        """Kill the service with its workers, which would outlive it."""
+        workers = children_of(self.process.pid)
+        self.process.kill()
+        self.process.wait(GUARD)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
         """Block until the log contains the text `times` times. A response may arrive before earlier log lines do."""

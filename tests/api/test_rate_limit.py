@@ -115,7 +115,7 @@ def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         try:
             yield f"redis+unix://{address}?db=0", process
         finally:
-            process.terminate()
+            process.kill()  # a stopped process receives no other signal
             process.communicate(timeout=GUARD)
 
 

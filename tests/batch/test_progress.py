@@ -201,9 +201,10 @@ async def test_a_reader_that_pauses_blocks_no_other_task() -> None:
 
     reader, writer = asyncio.create_task(asyncio.to_thread(read)), asyncio.create_task(run())
     waiting = array("i", [0])
-    while waiting[0] < 50_000:
-        await asyncio.sleep(0)
-        fcntl.ioctl(source, termios.FIONREAD, waiting)
+    async with asyncio.timeout(GUARD):
+        while waiting[0] < 50_000:
+            await asyncio.sleep(0)
+            fcntl.ioctl(source, termios.FIONREAD, waiting)
     resumed.set()
     await writer
     is_resumed, text = await reader

@@ -74,8 +74,13 @@ class Nginx:
             command += ["-g", "user root;"]
         with (self._folder / "error.log").open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
-        while not listens(self.port):
+        try:
+            until(lambda: listens(self.port) or self.process.poll() is not None)
             assert self.process.poll() is None, self.log
+        except BaseException:
+            self.process.kill()
+            self.process.wait(GUARD)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
