@@ -238,7 +238,7 @@ async def test_a_service_loads_only_configured_models(model: Path) -> None:
 
 
 async def test_a_missing_package_gives_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
     client = local.LocalClient(ProviderConfig("local", "local"), Pool())
     with pytest.raises(EngineFailed, match=r"needs the package xllamacpp. Run pip install '.\[local\]'"):
         await client.complete(VisionRequest("smolvlm-500m", "Describe.", GUARD))
