@@ -14,6 +14,7 @@ from bridge.batch.start import prepared
 from bridge.captioning.services import open_services
 from bridge.settings import load
 from tests.batch.conftest import at, files, photos, started
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -35,7 +36,7 @@ def test_an_interrupt_finishes_the_calls_in_flight(
         if signals == 1:
             assert "Finishing the calls in flight" in process.stderr.readline()
             vllm_server.release()
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
 
@@ -47,7 +48,7 @@ def test_an_interrupt_ends_the_wait_for_a_list() -> None:
         process.stdin.write("\n" * 100_000)  # more than a pipe holds: the command reads
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -61,7 +62,7 @@ def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Pat
         assert process.stdout is not None
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
     assert len(files(tmp_path)) == 1
 
 
@@ -79,7 +80,7 @@ def test_a_reader_that_ends(vllm_server: OpenAIServer, tmp_path: Path, options: 
             vllm_server.wait_for_calls(3)
         process.stdout.close()
         vllm_server.release()
-        assert process.wait(60) == 1
+        assert process.wait(GUARD) == 1
         assert process.stderr is not None
         assert process.stderr.read() == ""
     sidecars = len(files(tmp_path))
@@ -93,7 +94,7 @@ def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: Open
     with started(tmp_path, *at(vllm_server)) as process:
         assert process.stderr is not None
         process.stderr.close()
-        assert process.wait(60) == 0
+        assert process.wait(GUARD) == 0
     assert files(tmp_path) == {"a.txt", "b.txt"}
 
 
@@ -102,15 +103,15 @@ def test_a_run_without_standard_streams(vllm_server: OpenAIServer, tmp_path: Pat
     photos(tmp_path, "a.jpg")
     closed = ("sh", "-c", '"$@" <&- >&- 2>&-', "sh")
     with started(tmp_path, *at(vllm_server), "--json", before=closed) as process:
-        assert process.wait(60) == 0
+        assert process.wait(GUARD) == 0
     assert files(tmp_path) == {"a.txt"}
 
 
-async def test_events_that_nobody_reads_do_not_block_the_end(
+async def test_a_cancelled_run_stores_finished_captions_and_does_not_hang(
     vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.batch.run._EVENTS", 1)
-    """The caption of an image whose other one waits for the provider is stored and reported at the end."""
+    """One caption of an image is finished, the other one waits for the provider, and nobody reads further events."""
+    monkeypatch.setattr("bridge.batch.run._EVENTS", 1)  # the events of a thousand images would fill the queue as well
     photos(tmp_path, "a.jpg")
     vllm_server.reply(b.Answer())
     vllm_server.default = b.Status(503, retry_after=0.01)
@@ -120,5 +121,5 @@ async def test_events_that_nobody_reads_do_not_block_the_end(
         events = Batch(batch).events()
         while not isinstance(await anext(events), Paused):
             pass
-        await asyncio.wait_for(events.aclose(), 60)
+        await asyncio.wait_for(events.aclose(), GUARD)
     assert len(files(tmp_path)) == 1
