@@ -36,7 +36,7 @@ def process(pid: int) -> str:
 
 
 def keys(tests: Path) -> set[str]:
-    """Return every key in the tests. All of them begin with sk-, our- or AIza-."""
+    """Return every key in the tests that begins with sk-, our- or AIza-. Others are not searched for."""
     return {key for file in tests.rglob("*.py") for key in _KEY.findall(file.read_text("utf-8"))}
 
 

@@ -8,17 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from tests import recorded_output
+from tests.guard import GUARD
+from tests.tools import children_of
 
 ROOT = Path(__file__).parent.parent
 WORKSPACE = ROOT / "workspace"
 _ADDRESS = re.compile(r'serves (http://[^\s"]+)')
-_HANG_GUARD = 60.0
 T = TypeVar("T")
 AMBIENT = re.compile(
     r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
@@ -32,7 +34,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
 
 
-def until(condition: Callable[[], T], guard: float = _HANG_GUARD) -> T:
+def until(condition: Callable[[], T], guard: float = GUARD) -> T:
     """Poll until the condition is true, for at most `guard` seconds, and return its value."""
     end = time.monotonic() + guard
     while not (value := condition()):
@@ -61,8 +63,13 @@ class Service:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._started.wait(_HANG_GUARD), f"the service did not start:\n{self.log}"
-        assert self.url, f"the service ended:\n{self.log}"
+        try:
+            assert self._started.wait(GUARD), f"the service did not start:\n{self.log}"
+            assert self.url, f"the service ended:\n{self.log}"
+        except BaseException:
+            self._kill()
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +79,7 @@ class Service:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def request(self, method: str, path: str, timeout: float = _HANG_GUARD, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, timeout: float = GUARD, **options: Any) -> httpx.Response:
         """Send a request without a proxy of the environment."""
         return httpx.request(method, self.url + path, timeout=timeout, trust_env=False, **options)
 
@@ -84,19 +91,31 @@ class Service:
         if self.process.poll() is None:
             recorded_output.keep(recorded_output.process(self.process.pid))
             self.process.send_signal(signal.SIGTERM)
-        self.code = self.process.wait(_HANG_GUARD)
-        self._reader.join(_HANG_GUARD)
-        if self.process.stderr is not None:
-            self.process.stderr.close()
-            recorded_output.keep(self.log)
+        try:
+            self.code = self.process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise
+        finally:
+            self._reader.join(GUARD)
+            if self.process.stderr is not None:
+                self.process.stderr.close()
+                recorded_output.keep(self.log)
         return self.code
+
+    def _kill(self) -> None:
+        """Kill the service with its workers, which would outlive it."""
+        workers = children_of(self.process.pid)
+        self.process.kill()
+        self.process.wait(GUARD)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
     def wait_for_log(self, text: str, times: int = 1) -> None:
         """Block until the log contains the text `times` times. A response may arrive before earlier log lines do."""
         with self._log_changed:
-            assert self._log_changed.wait_for(lambda: self.log.count(text) >= times, _HANG_GUARD), (
-                f"no line says {text}"
-            )
+            assert self._log_changed.wait_for(lambda: self.log.count(text) >= times, GUARD), f"no line says {text}"
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -39,8 +39,8 @@ def read_process(process: int | str, name: str) -> bytes:
 
 def children_of(parent: int) -> set[int]:
     """Return the ids of all children of a process."""
-    tasks = Path(f"/proc/{parent}/task").glob("*/children")
-    return {int(child) for task in tasks for child in task.read_text().split()}
+    threads = Path(f"/proc/{parent}/task").glob("*")
+    return {int(child) for thread in threads for child in read_process(parent, f"task/{thread.name}/children").split()}
 
 
 def missing(what: str) -> NoReturn:

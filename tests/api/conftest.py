@@ -25,7 +25,7 @@ def service() -> Iterator[Service]:
 def keyed() -> Iterator[Service]:
     """Start a service with API keys, below the root path /bridge."""
     keys = {"GRAPHCAP_API_KEYS": ",".join(API_KEYS), "GRAPHCAP_NAMED_API_KEYS": f"react={NAMED_KEY}"}
-    with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/hour", **keys) as running:
+    with Service("--root-path", "/bridge", GRAPHCAP_LOG="json", GRAPHCAP_RATE_LIMIT="1000/month", **keys) as running:
         yield running
     assert running.code == 0
     assert "Traceback" not in running.log

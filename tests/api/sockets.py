@@ -15,7 +15,8 @@ from bridge.api.middleware.concurrency import ConcurrencyLimit
 from bridge.api.middleware.rate_limit import RateLimiter
 from bridge.settings import Settings
 from bridge.telemetry.record import RequestRecord
-from tests.api.streams import HANG_GUARD, Event, check_event_order
+from tests.api.streams import Event, check_event_order
+from tests.guard import GUARD
 from tests.service import Service
 
 
@@ -33,7 +34,7 @@ class Socket:
         self.connection.send(frame)
 
     def next(self) -> Event:
-        event: Event = json.loads(self.connection.recv(HANG_GUARD))
+        event: Event = json.loads(self.connection.recv(GUARD))
         self.received.setdefault(event["id"], []).append(event)
         return event
 
@@ -75,7 +76,7 @@ def socket(service: Service | str, path: str = "/api/v1/perspectives/stream", **
     """Open a WebSocket to a service, or to a base URL."""
     url = service if isinstance(service, str) else service.url
     with connect(
-        url.replace("http", "ws") + path, open_timeout=HANG_GUARD, max_size=None, proxy=None, **options
+        url.replace("http", "ws") + path, open_timeout=GUARD, max_size=None, proxy=None, **options
     ) as connection:
         yield Socket(connection)
 

@@ -10,6 +10,7 @@ import httpx
 
 from tests.contract.kinds import KIND_BY_NAME, Kind
 from tests.contract.schemas import PLAIN
+from tests.guard import GUARD
 from tests.servers import WireServer
 from tests.service import WORKSPACE, Service
 
@@ -17,7 +18,6 @@ SAMPLE = "datasets/samples/coffee.jpg"
 PHOTO = WORKSPACE / SAMPLE
 KEY = "sk-callers-own-key-123456"
 API = "/api/v1/perspectives"
-HANG_GUARD = 60.0
 GOOD = {"caption": "a cup on a table"}
 Event = dict[str, Any]
 
@@ -42,7 +42,7 @@ def analysis(server: WireServer, *perspectives: Any, **fields: Any) -> dict[str,
 
 
 def post(service: Service, path: str, body: dict[str, Any], **request: Any) -> httpx.Response:
-    return httpx.post(service.url + API + path, json=body, timeout=HANG_GUARD, trust_env=False, **request)
+    return httpx.post(service.url + API + path, json=body, timeout=GUARD, trust_env=False, **request)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def streaming(service: Service | str, path: str, **request: Any) -> Iterator[htt
     url = service if isinstance(service, str) else service.url
     headers = {"Accept": "text/event-stream", **request.pop("headers", {})}
     with (
-        httpx.Client(timeout=HANG_GUARD, trust_env=False) as client,
+        httpx.Client(timeout=GUARD, trust_env=False) as client,
         client.stream("POST", url + API + path, headers=headers, **request) as response,
     ):
         yield response

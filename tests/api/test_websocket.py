@@ -8,7 +8,7 @@ from websockets.frames import Frame, Opcode
 
 from tests.api import streams
 from tests.api.sockets import Socket, frame, socket
-from tests.api.streams import GOOD, HANG_GUARD, SAMPLE, analysis, inline, of_type
+from tests.api.streams import GOOD, SAMPLE, analysis, inline, of_type
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
@@ -54,7 +54,7 @@ def test_concurrent_requests(client: Socket, vllm_server: OpenAIServer) -> None:
     names = [f"a{number}" for number in range(6)]
     for name in names:
         client.send("caption", name, **streams.caption(vllm_server))
-    vllm_server.wait_for_calls(6, HANG_GUARD)
+    vllm_server.wait_for_calls(6)
     client.send("caption", "a6", **ALT)
     problem = client.problem("a6")
     assert (problem["code"], problem["status"], problem["retryable"]) == ("overloaded", 503, True)
@@ -66,7 +66,7 @@ def test_concurrent_requests(client: Socket, vllm_server: OpenAIServer) -> None:
 def test_a_running_id_is_rejected(client: Socket, vllm_server: OpenAIServer) -> None:
     vllm_server.default = b.Hold(b.Answer(GOOD))
     client.send("caption", "a1", **streams.caption(vllm_server))
-    vllm_server.wait_for_calls(1, HANG_GUARD)
+    vllm_server.wait_for_calls(1)
     client.send("caption", "a1", **ALT)
     rejected = client.until("a1", "error")
     assert (rejected["perspective"], rejected["problem"]["code"]) == (None, "invalid_request")
@@ -86,7 +86,7 @@ def test_cancel_of_an_analysis_ends_the_unfinished_perspectives(client: Socket, 
     assert [event["perspective"] for event in of_type(events, "result")] == [finished]
     problems = [event["problem"] for event in of_type(events, "error")]
     assert [(problem["code"], problem["retryable"]) for problem in problems] == [("cancelled", True)] * 3
-    vllm_server.wait_for_hang_ups(2, HANG_GUARD)
+    vllm_server.wait_for_hang_ups(2)
     assert len(vllm_server.calls) == 3
 
 
@@ -137,10 +137,10 @@ def test_closing_the_websocket_cancels_all_requests(
     with socket(service) as client:
         client.send("caption", "a1", **streams.caption(vllm_server))
         client.send("analyze", "a2", **analysis(vllm_server, inline("p1"), inline("p2")))
-        vllm_server.wait_for_calls(3, HANG_GUARD)
+        vllm_server.wait_for_calls(3)
         ids = [client.until(name, "started")["request_id"] for name in ("a1", "a2")]
         leave(client)
-    vllm_server.wait_for_hang_ups(3, HANG_GUARD)
+    vllm_server.wait_for_hang_ups(3)
     assert len(vllm_server.calls) == 3
     lines = [line(service, identity) for identity in ids]
     assert [(fields["status"], fields["code"]) for fields in lines] == [(499, "cancelled")] * 2
@@ -153,10 +153,10 @@ def test_an_event_after_the_websocket_closed_is_dropped(vllm_server: OpenAIServe
     frames = [Frame(Opcode.TEXT, content).serialize(mask=True) for content in (b"{", b"\xff")]
     with Service(GRAPHCAP_LOG="json") as service, socket(service) as client:
         client.send("caption", "a1", **streams.caption(vllm_server))
-        vllm_server.wait_for_calls(1, HANG_GUARD)
+        vllm_server.wait_for_calls(1)
         identity = client.until("a1", "started")["request_id"]
         client.connection.socket.sendall(b"".join(frames))
-        vllm_server.wait_for_hang_ups(1, HANG_GUARD)
+        vllm_server.wait_for_hang_ups(1)
         fields = line(service, identity)
         assert (fields["status"], fields["code"]) == (499, "cancelled")
         assert service.stop() == 0

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Graphcap
 from tests.images.samples import saved, solid
 from tests.servers import OpenAIServer
+from tests.servers import behaviours as b
 from tests.service import ROOT, clean_environment
 
 TIMES = ("time", "timing", "seconds", "attempts", "request_id", "version")
@@ -47,6 +48,16 @@ def started(
             yield process
         finally:
             process.kill()
+
+
+def kill_after(server: OpenAIServer, answers: int, *arguments: Any) -> None:
+    """Run `graphcap batch` until the server has answered this number of calls. Kill it while the next call waits."""
+    calls = len(server.calls)
+    server.reply(*[b.Answer()] * answers)
+    server.default = b.Hold()
+    with started(*arguments):
+        server.wait_for_calls(calls + answers + 1)
+    server.default = b.Answer()
 
 
 def picture(number: int) -> bytes:

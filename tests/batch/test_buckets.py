@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.batch.conftest import Graphcap, at, files, picture, started
+from tests.batch.conftest import Graphcap, at, files, kill_after, picture, started
 from tests.local.hub import Hub
 from tests.servers import OpenAIServer
 
@@ -46,8 +46,7 @@ def test_a_bucket(
     fs.rm_file(f"{root}/empty.jpg")
     fs.rm_file(f"{root}/large.jpg")
     overwrite = (*options, "--existing", "overwrite", "--prefix", "new: ")
-    with started(*overwrite):
-        vllm_server.wait_for_calls(12 + 6, 60)
+    kill_after(vllm_server, 6, *overwrite)
     assert batch(*overwrite).code == 0
     assert 24 <= len(vllm_server.calls) <= 24 + 3
     assert all(fs.cat_file(f"{root}/{n % 3}/{n}.txt").startswith(b"new: ") for n in range(12))

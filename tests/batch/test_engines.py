@@ -36,23 +36,23 @@ def test_through_a_running_service(batch: Graphcap, vllm_server: OpenAIServer, t
     (tmp_path / "empty.jpg").touch()
     vllm_server.reply(b.Refusal())
     environment = {"VLLM_BASE_URL": vllm_server.url, "GRAPHCAP_MODEL": "tiny-vision"}
-    with Service("--provider", "vllm", GRAPHCAP_API_KEYS="secret-key-1", **environment) as service:
+    with Service("--provider", "vllm", GRAPHCAP_API_KEYS="our-batch-key-1", **environment) as service:
         options = (tmp_path, "--url", service.url, "-p", "training_tags", "--out", "txt", "json")
         wrong = batch(*options, "--api-key", "wrong")
         assert (wrong.code, "API key" in wrong.err) == (4, True)
-        unknown = batch(*options, "--provider", "opnai", GRAPHCAP_API_KEY="secret-key-1")
+        unknown = batch(*options, "--provider", "opnai", GRAPHCAP_API_KEY="our-batch-key-1")
         assert (unknown.code, "Its providers: " in unknown.err) == (2, True)
-        unknown = batch(tmp_path, "--url", service.url, "-p", "alt_txt", GRAPHCAP_API_KEY="secret-key-1")
+        unknown = batch(tmp_path, "--url", service.url, "-p", "alt_txt", GRAPHCAP_API_KEY="our-batch-key-1")
         assert (unknown.code, "alt_txt" in unknown.err) == (2, True)
         assert not vllm_server.calls
-        result = batch(*options, GRAPHCAP_API_KEY="secret-key-1\r\n")
+        result = batch(*options, GRAPHCAP_API_KEY="our-batch-key-1\r\n")
     assert result.code == 3, result.err
     codes = Counter(line["code"] for line in lines(tmp_path / "failures.jsonl"))
     assert codes == {"refused": 1, "invalid_image": 1}
     assert len([name for name in files(tmp_path) if name.endswith(".txt")]) == 3
 
 
-@pytest.mark.parametrize("key", ["secret-key-1\n2", "schlüssel", "\udcffkey"])
+@pytest.mark.parametrize("key", ["our-batch-key-1\n2", "schlüssel", "\udcffkey"])
 def test_a_key_that_no_header_can_contain_is_not_shown(batch: Graphcap, tmp_path: Path, key: str) -> None:
     photos(tmp_path, "a.jpg")
     result = batch(tmp_path, "--url", "http://127.0.0.1:9", GRAPHCAP_API_KEY=key)

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from bridge.batch.folder import Folder
 from bridge.batch.index import Index
 from bridge.batch.models import Row
-from tests.batch.conftest import Graphcap, at, content, lines, photos, started, without_times
+from tests.batch.conftest import Graphcap, at, content, kill_after, lines, photos, without_times
 from tests.servers import OpenAIServer
 
 
@@ -28,9 +28,7 @@ def test_killed_runs_add_up_to_one(batch: Graphcap, vllm_server: OpenAIServer, t
     vllm_server.calls.clear()
     folder, generator = photos(tmp_path / "parts", *names), random.Random(13)
     for _ in range(kills):
-        calls = len(vllm_server.calls)
-        with started(folder, *options):
-            vllm_server.wait_for_calls(calls + generator.randrange(1, images // kills - 10), 60)
+        kill_after(vllm_server, generator.randrange(images // kills - 10), folder, *options)
     assert batch(folder, *options).code == 0
     assert content(folder) == content(tmp_path / "whole")
     assert len({call.image.sha256 for call in vllm_server.calls if call.image}) == images
@@ -45,8 +43,7 @@ def test_a_killed_run_that_overwrites_goes_on(batch: Graphcap, vllm_server: Open
     for existing, temperature in (("overwrite", "0.5"), ("append", "0.6")):
         again = (*options, "--existing", existing, "--temperature", temperature, "--prefix", f"{existing}: ")
         vllm_server.calls.clear()
-        with started(*again):
-            vllm_server.wait_for_calls(20, 60)
+        kill_after(vllm_server, 20, *again)
         assert batch(*again).code == 0
         assert 40 <= len(vllm_server.calls) <= 44
     texts = {(tmp_path / f"{number}.txt").read_text() for number in range(40)}

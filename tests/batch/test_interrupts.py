@@ -19,6 +19,7 @@ from bridge.batch.start import prepared
 from bridge.captioning.services import open_services
 from bridge.settings import load
 from tests.batch.conftest import at, files, photos, picture, started
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -40,7 +41,7 @@ def test_an_interrupt_finishes_the_calls_in_flight(
         if signals == 1:
             assert "Finishing the calls in flight" in process.stderr.readline()
             vllm_server.release()
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
     assert len(vllm_server.calls) == 3
     assert len(files(tmp_path)) == (3 if signals == 1 else 0)
 
@@ -52,7 +53,7 @@ def test_an_interrupt_ends_the_wait_for_a_list() -> None:
         process.stdin.write("\n" * 100_000)  # more than a pipe holds: the command reads
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -66,7 +67,7 @@ def test_an_interrupt_ends_a_paused_run(vllm_server: OpenAIServer, tmp_path: Pat
         assert process.stdout is not None
         next(line for line in process.stdout if json.loads(line)["type"] == "paused")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(GUARD) == 130
     assert len(files(tmp_path)) == 1
 
 
@@ -84,7 +85,7 @@ def test_a_reader_that_ends(vllm_server: OpenAIServer, tmp_path: Path, options: 
             vllm_server.wait_for_calls(3)
         process.stdout.close()
         vllm_server.release()
-        assert process.wait(60) == 1
+        assert process.wait(GUARD) == 1
         assert process.stderr is not None
         assert process.stderr.read() == ""
     sidecars = len(files(tmp_path))
@@ -98,7 +99,7 @@ def test_a_closed_standard_error_does_not_change_the_exit_code(vllm_server: Open
     with started(tmp_path, *at(vllm_server)) as process:
         assert process.stderr is not None
         process.stderr.close()
-        assert process.wait(60) == 0
+        assert process.wait(GUARD) == 0
     assert files(tmp_path) == {"a.txt", "b.txt"}
 
 
@@ -107,25 +108,30 @@ def test_a_run_without_standard_streams(vllm_server: OpenAIServer, tmp_path: Pat
     photos(tmp_path, "a.jpg")
     closed = ("sh", "-c", '"$@" <&- >&- 2>&-', "sh")
     with started(tmp_path, *at(vllm_server), "--json", before=closed) as process:
-        assert process.wait(60) == 0
+        assert process.wait(GUARD) == 0
     assert files(tmp_path) == {"a.txt"}
 
 
-async def test_events_that_nobody_reads_do_not_block_the_end(
+def options_for(url: str, server: OpenAIServer, *perspectives: str) -> Options:
+    """Return the options of a batch in this process."""
+    request = {"provider_config": {"kind": "vllm", "base_url": server.url}, "model": "tiny-vision"}
+    return Options((url,), perspectives, request)
+
+
+async def test_a_cancelled_run_stores_finished_captions_and_does_not_hang(
     vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.batch.run._EVENTS", 1)
-    """The caption of an image whose other one waits for the provider is stored and reported at the end."""
+    """One caption of an image is finished, the other one waits for the provider, and nobody reads further events."""
+    monkeypatch.setattr("bridge.batch.run._EVENTS", 1)  # the events of a thousand images would fill the queue as well
     photos(tmp_path, "a.jpg")
     vllm_server.reply(b.Answer())
     vllm_server.default = b.Status(503, retry_after=0.01)
-    request = {"provider_config": {"kind": "vllm", "base_url": vllm_server.url}, "model": "tiny-vision"}
-    options = Options((str(tmp_path),), ("alt_text", "training_tags"), request)
+    options = options_for(str(tmp_path), vllm_server, "alt_text", "training_tags")
     async with open_services(load()) as services, prepared(options, services) as batch:
         events = Batch(batch).events()
         while not isinstance(await anext(events), Paused):
             pass
-        await asyncio.wait_for(events.aclose(), 60)
+        await asyncio.wait_for(events.aclose(), GUARD)
     assert len(files(tmp_path)) == 1
 
 
@@ -145,7 +151,7 @@ class HeldFileSystem(MemoryFileSystem):
     def _hold(self, operation: str, path: str) -> None:
         if operation == self.operation and "/.graphcap" in path and path.endswith(".jsonl"):
             self.begun.set()
-            assert self.released.wait(60), "The event loop waits for a thread."
+            assert self.released.wait(GUARD), "The event loop waits for a thread."
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
         self._hold("write", path)
@@ -170,40 +176,34 @@ def held() -> Iterator[type[HeldFileSystem]]:
     HeldFileSystem.released.set()
 
 
-def options_for(url: str, server: OpenAIServer) -> Options:
-    """Return the options of a batch with one perspective."""
-    request = {"provider_config": {"kind": "vllm", "base_url": server.url}, "model": "tiny-vision"}
-    return Options((url,), ("alt_text",), request)
-
-
 async def test_a_cancelled_run_waits_for_the_output_that_it_writes(
     held: type[HeldFileSystem], vllm_server: OpenAIServer
 ) -> None:
     """Otherwise a caption that is paid for would be lost, or written while another run uses the folder."""
     held.operation = "write"
-    options = options_for("held://set", vllm_server)
+    options = options_for("held://set", vllm_server, "alt_text")
     async with open_services(load()) as services, prepared(options, services) as batch:
         events = Batch(batch).events()
         await anext(events)
-        await asyncio.to_thread(held.begun.wait, 60)
+        await asyncio.to_thread(held.begun.wait, GUARD)
         end = asyncio.create_task(events.aclose())
         for _ in range(100):
             await asyncio.sleep(0)
         assert not end.done()
         held.released.set()
-        await asyncio.wait_for(end, 60)
+        await asyncio.wait_for(end, GUARD)
     assert held().cat_file("/set/a.txt") == b"a alt_text"
 
 
 async def test_an_interrupt_while_the_index_is_read(held: type[HeldFileSystem], vllm_server: OpenAIServer) -> None:
     held().pipe_file("/set/.graphcap.jsonl", b"")
     held.operation = "read"
-    options = options_for("held://set", vllm_server)
+    options = options_for("held://set", vllm_server, "alt_text")
     async with open_services(load()) as services, prepared(options, services) as batch:
         run = Batch(batch)
         events = run.events()
         first = asyncio.create_task(anext(events))
-        await asyncio.to_thread(held.begun.wait, 60)
+        await asyncio.to_thread(held.begun.wait, GUARD)
         run.stop()
         held.released.set()
         seen = [await first, *[event async for event in events]]

@@ -24,9 +24,9 @@ from bridge.batch.models import Captioned, Event, Finished, Paused, Resumed, Row
 from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
+from tests.guard import GUARD
 from tests.service import ROOT, clean_environment
 
-GUARD = 60.0
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 # Each line on standard input lets the run go on by one image; the end of the input ends it.
@@ -201,9 +201,10 @@ async def test_a_reader_that_pauses_blocks_no_other_task() -> None:
 
     reader, writer = asyncio.create_task(asyncio.to_thread(read)), asyncio.create_task(run())
     waiting = array("i", [0])
-    while waiting[0] < 50_000:
-        await asyncio.sleep(0)
-        fcntl.ioctl(source, termios.FIONREAD, waiting)
+    async with asyncio.timeout(GUARD):
+        while waiting[0] < 50_000:
+            await asyncio.sleep(0)
+            fcntl.ioctl(source, termios.FIONREAD, waiting)
     resumed.set()
     await writer
     is_resumed, text = await reader

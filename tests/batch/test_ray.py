@@ -180,7 +180,7 @@ def run_though_a_node_dies(cluster: RayCluster, server: OpenAIServer, *arguments
         server.wait_for_calls(_IMAGES // 4, _HANG_GUARD)
         cluster.nodes.pop().kill()
         _, err = process.communicate(timeout=_HANG_GUARD)
-    assert process.returncode == 0, err
+    assert (process.returncode, _KEY in err) == (0, False), err
     assert len({call.image.sha256 for call in server.calls if call.image}) == _IMAGES
     assert len(server.calls) <= _IMAGES + 128  # the lost blocks: two of 64 images
 

@@ -11,11 +11,11 @@ from bridge.images import sources
 from bridge.run import Progress, Run
 from bridge.settings import Settings
 from providers.profiles import ImageProfile
+from tests.guard import GUARD
 from tests.service import WORKSPACE
 
 PROFILE = ImageProfile()
 SMALL = ImageProfile(size=16)
-HANG_GUARD = 60.0
 
 
 def request_image(data: bytes, services: Services) -> RequestImage:
@@ -61,7 +61,7 @@ async def test_image_workers_serve_callers_round_robin(photo: bytes) -> None:
             if isinstance(event, Progress) and event.stage == "model":
                 prepared.append(name)
 
-        run = Run(Deadline(HANG_GUARD), caller=name[0], emit=note)
+        run = Run(Deadline(GUARD), caller=name[0], emit=note)
         await caption(photo, "alt_text", services=services, run=run)
 
     async with open_services(Settings(workspace=WORKSPACE, image_workers=1)) as services:

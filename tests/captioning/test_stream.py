@@ -12,11 +12,11 @@ from bridge.deadline import Deadline
 from bridge.errors import ShuttingDown
 from bridge.run import PartialEvent, Progress, Reset, Run
 from tests.api import streams
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers.behaviours import Hang
 
 IMAGE = ImageRef(path="datasets/samples/coffee.jpg")
-HANG_GUARD = 60.0
 NAMES = ["alt_text", "graph_caption"]
 
 
@@ -64,7 +64,7 @@ async def test_a_cancellation_during_connection_setup_is_effective(services: Ser
         for attempt in range(8):
             run = Run(Deadline(300), "r1")
             plan = await make_plan(request, services, run)
-            async with asyncio.timeout(HANG_GUARD), EventStream(plan, services, run):
+            async with asyncio.timeout(GUARD), EventStream(plan, services, run):
                 while len(server.calls) <= attempt:
                     await asyncio.sleep(0)
                     if any(task.cancelling() for task in asyncio.all_tasks()):

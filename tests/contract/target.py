@@ -13,10 +13,10 @@ from providers.client import BaseClient
 from providers.errors import ProviderError
 from providers.pool import Pool
 from tests.contract.kinds import Kind
+from tests.guard import GUARD
 from tests.servers import WireServer
 
 EVERYTHING = Options(max_tokens=256, temperature=0.2, top_p=0.9, repetition_penalty=1.1, seed=7)
-GUARD = 60.0  # maximum seconds of a call, independent of its timeout
 PHOTO = Image((Path(__file__).parent / "photo.jpg").read_bytes(), "image/jpeg", 64, 48)
 
 

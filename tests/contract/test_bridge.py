@@ -229,14 +229,14 @@ def test_a_shared_image_is_marked_for_the_cache(bridge: Bridge) -> None:
 def test_a_cause_named_by_the_server_is_reported(
     bridge: Bridge, recorded_error: b.Status, status: int, code: str, calls: int
 ) -> None:
-    """Rows 1, 7 and 9: independent of the status, and without trying other output modes."""
+    """The report does not depend on the status, and no other output modes are tried."""
     bridge.server.default = recorded_error
     assert bridge.failure(calls) == (status, code)
 
 
 @only("openai-compatible", "llamacpp")
 def test_json_object_carries_the_schema(bridge: Bridge) -> None:
-    """Row 8: llama-cpp-python rejects json_schema, and reads the schema that accompanies json_object."""
+    """llama-cpp-python rejects json_schema, and reads the schema that accompanies json_object."""
     bridge.server.modes = frozenset({"json_object", "text"})
     assert bridge.caption()["output_mode"] == "json_object"
     assert set(bridge.server.calls[-1].body["response_format"]["schema"]["properties"]) == {"caption", "note"}
@@ -244,7 +244,6 @@ def test_json_object_carries_the_schema(bridge: Bridge) -> None:
 
 @only("vllm")
 def test_an_unexplained_400_tries_one_more_mode_and_reports_the_message(bridge: Bridge) -> None:
-    """Row 9."""
     bridge.server.default = recorded_errors.UNEXPLAINED
     problem = bridge.post().json()
     assert [attempt["provider_message"] for attempt in problem["attempts"]] == ["Bad request"] * 2
@@ -253,7 +252,7 @@ def test_an_unexplained_400_tries_one_more_mode_and_reports_the_message(bridge: 
 
 @only(*(kind.kind for kind in PROTOCOLS if "temperature" in kind.options))
 def test_a_white_space_runaway_is_re_asked_with_a_temperature(bridge: Bridge) -> None:
-    """Row 10: the usage of both calls is counted."""
+    """The usage of both calls is counted."""
     bridge.server.reply(b.Length('{"caption":' + "\n" * 100), b.Answer(GOOD))
     caption = bridge.caption(temperature=0)
     temperature = bridge.kind.options["temperature"]

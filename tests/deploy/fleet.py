@@ -13,12 +13,12 @@ import httpx
 
 from deploy.nginx.generate import render
 from tests.api.streams import SAMPLE
+from tests.guard import GUARD
 from tests.service import ROOT, WORKSPACE, Service, until
 from tests.tools import need
 
 CONFIG = ROOT / "deploy/nginx/balancer.conf"
 BRIDGES = 3
-HANG_GUARD = 60.0
 PAGE = "http://localhost:32200"
 ELSEWHERE = "https://elsewhere.example.org"
 CAPTION = "/api/v1/perspectives/caption"
@@ -74,13 +74,18 @@ class Nginx:
             command += ["-g", "user root;"]
         with (self._folder / "error.log").open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
-        while not listens(self.port):
+        try:
+            until(lambda: listens(self.port) or self.process.poll() is not None)
             assert self.process.poll() is None, self.log
+        except BaseException:
+            self.process.kill()
+            self.process.wait(GUARD)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(HANG_GUARD)
+        self.process.wait(GUARD)
 
     @property
     def config(self) -> list[str]:
@@ -140,4 +145,4 @@ def fleet(
 
 
 def client(url: str, **options: Any) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=HANG_GUARD, trust_env=False, **options)
+    return httpx.Client(base_url=url, timeout=GUARD, trust_env=False, **options)

@@ -9,9 +9,8 @@ from typing import Any, Self
 import httpx
 
 from tests.api import streams
+from tests.guard import GUARD
 from tests.servers import WireServer
-
-PATIENCE = 60.0  # the timeout of a request, on a busy machine
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Load:
     def stop(self) -> list[Outcome]:
         self._enough.set()
         for item in self._threads:
-            item.join(PATIENCE)
+            item.join(GUARD)
             assert not item.is_alive(), "a caller hangs"
         return self.outcomes
 
@@ -55,7 +54,7 @@ class Load:
         """Wait until `more` further requests have ended."""
         with self._some:
             count = len(self.outcomes) + more
-            assert self._some.wait_for(lambda: len(self.outcomes) >= count, PATIENCE), "the load stands still"
+            assert self._some.wait_for(lambda: len(self.outcomes) >= count, GUARD), "the load stands still"
 
     def prompts(self) -> Counter[str]:
         """Count how often each prompt reached a provider."""
@@ -63,7 +62,7 @@ class Load:
 
     def _call(self, caller: int) -> None:
         number = 0
-        with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+        with httpx.Client(timeout=GUARD, trust_env=False) as client:
             while not self._enough.is_set():
                 server = self.servers[(caller + number) % len(self.servers)]
                 prompt = f"Caller {caller}, picture {number}."

@@ -14,10 +14,10 @@ from bridge.api.middleware.auth import EXPOSED_HEADERS
 from bridge.captioning.problems import Problem
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.api.streams import HANG_GUARD
 from tests.api.test_captions import disconnecting
 from tests.deploy.fleet import BODY, CAPTION, ELSEWHERE, PAGE, Fleet, Nginx, client, fleet
 from tests.deploy.load import Load, Outcome
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -38,7 +38,7 @@ def test_events_pass_immediately(bridges: Fleet, vllm_server: OpenAIServer) -> N
         seen = [next(data)]
         while seen[-1].get("stage") != "model":  # small events, received before the provider answers
             seen.append(next(data))
-        vllm_server.wait_for_calls(1, HANG_GUARD)
+        vllm_server.wait_for_calls(1)
         vllm_server.release()
         streams.check_event_order([*seen, *data], ["mine"])
 
@@ -48,15 +48,15 @@ def test_a_disconnect_cancels_the_provider_call(bridges: Fleet, vllm_server: Ope
     with streams.streaming(bridges, "/caption", json=streams.caption(vllm_server)) as response:
         data = streams.events(response)
         assert next(data)["type"] == "started"
-        vllm_server.wait_for_calls(1, HANG_GUARD)
-    vllm_server.wait_for_hang_ups(1, HANG_GUARD)
+        vllm_server.wait_for_calls(1)
+    vllm_server.wait_for_hang_ups(1)
     with disconnecting(bridges.url, CAPTION, streams.caption(vllm_server)):
-        vllm_server.wait_for_calls(2, HANG_GUARD)
-    vllm_server.wait_for_hang_ups(2, HANG_GUARD)
+        vllm_server.wait_for_calls(2)
+    vllm_server.wait_for_hang_ups(2)
     with socket(bridges) as item:
         item.send("caption", "a", **streams.caption(vllm_server))
-        vllm_server.wait_for_calls(3, HANG_GUARD)
-    vllm_server.wait_for_hang_ups(3, HANG_GUARD)
+        vllm_server.wait_for_calls(3)
+    vllm_server.wait_for_hang_ups(3)
 
 
 def test_clients_cannot_forge_their_address(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_only_requests_that_have_not_begun_are_retried(tmp_path: Path, vllm_serv
         requests = [
             threads.submit(httpx.post, bridges.url + CAPTION, json=held, timeout=60, trust_env=False) for _ in "ab"
         ]
-        vllm_server.wait_for_calls(2, HANG_GUARD)  # one at each bridge, so every further request reaches a full one
+        vllm_server.wait_for_calls(2)  # one at each bridge, so every further request reaches a full one
         with client(bridges.url) as item:
             full = item.post(CAPTION, json=BODY)
         assert (full.status_code, full.json()["code"], full.headers["x-request-begun"]) == (503, "overloaded", "no")
         vllm_server.release()
-        assert [item.result(HANG_GUARD).status_code for item in requests] == [200, 200]
+        assert [item.result(GUARD).status_code for item in requests] == [200, 200]
         assert 'attempts="503 : 503"' in bridges.nginx.line(full)  # each bridge was tried once
         vllm_server.default = b.Status(503)
         with client(bridges.url) as item:

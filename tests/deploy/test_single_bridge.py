@@ -8,15 +8,15 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bridge.settings import Settings
 from deploy.nginx.generate import render
 from tests.api import streams
 from tests.api.sockets import socket
-from tests.deploy.fleet import BODY, CAPTION, HANG_GUARD, Nginx, client, replace_all
+from tests.deploy.fleet import BODY, CAPTION, Nginx, client, replace_all
 from tests.deploy.test_compose import ENDING
+from tests.guard import GUARD
 from tests.servers.tls import self_signed
 from tests.service import ROOT, Service
 from tests.tools import need
@@ -62,7 +62,7 @@ def test_an_existing_nginx_publishes_a_bridge_with_tls(tmp_path: Path) -> None:
                 frames.send("caption", "a", **BODY)
                 frames.all_events("a", "alt_text")
             assert item.post(CAPTION, json=BODY).status_code == 429
-        assert httpx.get(f"{bridge.url}/info", headers=headers, trust_env=False).status_code == 200
+        assert bridge.get("/info", **headers).status_code == 200
 
 
 def test_the_unit_waits_for_a_shutdown_and_does_not_repeat_an_invalid_configuration() -> None:
@@ -80,7 +80,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program = need("systemd-analyze")
     unit = tmp_path / UNIT.name
     unit.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/sh", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
-    result = subprocess.run([program, "verify", unit], capture_output=True, text=True, timeout=HANG_GUARD, check=False)
+    result = subprocess.run([program, "verify", unit], capture_output=True, text=True, timeout=GUARD, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 

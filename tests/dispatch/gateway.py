@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.service import Service
 
 MODEL = "tiny-vision"
-GUARD = 60.0
 STOPPED = "http://127.0.0.1:9/v1"  # nothing listens on port 9; another test could take a free port
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAALUlEQVR4nGM8EaDBQEvA"

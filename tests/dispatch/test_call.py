@@ -133,13 +133,13 @@ async def test_number_of_calls_to_a_failing_endpoint(server: OpenAIServer, behav
         assert round(raised.value.retry_after or 0) == 60
 
 
-async def test_nothing_is_retried_after_text_was_emitted(server: OpenAIServer) -> None:
-    server.default = b.Hang("first")
-    async with dispatching(*endpoints_of(server)) as dispatcher:
-        run = new_run(1, streaming=True)
+async def test_nothing_is_retried_after_text_was_emitted(server: OpenAIServer, second_server: OpenAIServer) -> None:
+    server.default = b.Cut()
+    async with dispatching(*endpoints_of(server, second_server), strategy="round_robin") as dispatcher:
+        run = new_run(streaming=True)
         with pytest.raises(errors.ProviderError):
             await ask(dispatcher, run)
-    assert len(run.attempts.calls) == 1
+    assert (len(run.attempts.calls), second_server.calls) == (1, [])
 
 
 async def test_calls_are_reserved_for_fallbacks(server: OpenAIServer) -> None:

@@ -12,7 +12,8 @@ from bridge.dispatch.call import Dispatcher
 from bridge.dispatch.probes import Probes
 from bridge.errors import CircuitBreakerOpen
 from tests.dispatch.dispatching import ask, dispatching, endpoint, endpoints_of, new_run, outcomes
-from tests.dispatch.gateway import GUARD, STOPPED, Begin, client, gateway, health, provider, restarted, servers
+from tests.dispatch.gateway import STOPPED, Begin, client, gateway, health, provider, restarted, servers
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service, until

@@ -14,10 +14,10 @@ from bridge.run import Run
 from providers.base import Completion
 from providers.errors import AuthFailed, CallTimeout, ProviderError, RateLimited, Unavailable
 from tests.dispatch.dispatching import Clock, endpoint, new_run, provider
+from tests.guard import GUARD
 
 GOOD = Completion("{}", "m")
 DOWN = Unavailable("x", status=503)
-HANG_GUARD = 10.0
 
 
 def limited(seconds: float) -> RateLimited:
@@ -78,7 +78,7 @@ class TickingClock(Clock):
 async def test_a_pause_that_ends_during_the_check_is_noticed(ticks: int) -> None:
     queue = Queue(clock=TickingClock())
     await queue.end(await queue.call(), limited(0.001 * ticks))
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         await queue.call()
 
 
@@ -129,7 +129,7 @@ async def test_cancelled_and_expired_calls_leave_the_queue() -> None:
     with pytest.raises(DeadlineExceeded, match="free slot"):
         await queue.call(seconds=0.05)
     with pytest.raises(CallTimeout, match="No slot"):  # after half of the time; the rest is reserved for the fallback
-        await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), HANG_GUARD)
+        await asyncio.wait_for(queue.call(seconds=0.1, has_fallback=True), GUARD)
     await queue.end(first, None)
     assert (queue.queued, queue.endpoints[0].in_flight) == (0, 0)
 
@@ -198,9 +198,9 @@ async def test_a_step_deadline_limits_pauses_but_not_the_wait_for_a_slot() -> No
     with pytest.raises(DeadlineExceeded):  # the last call in the queue, so the others have waited as long
         await queue.call(seconds=0.05)
     await queue.end(first)
-    await queue.end(await asyncio.wait_for(second, HANG_GUARD), limited(30))
+    await queue.end(await asyncio.wait_for(second, GUARD), limited(30))
     with pytest.raises(RateLimited):
-        await asyncio.wait_for(hasty, HANG_GUARD)
+        await asyncio.wait_for(hasty, GUARD)
     assert not patient.done()
     await cancel(patient)
 

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import httpx
 
+from tests.guard import GUARD
+
 PATH = "/api/v1/perspectives/alt_text/caption"
-HANG_GUARD = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CaptionClient:
 
     def __init__(self, url: str, concurrency: int = 4) -> None:
         limits = httpx.Limits(keepalive_expiry=2)
-        self._client = httpx.Client(base_url=url, timeout=HANG_GUARD, trust_env=False, limits=limits)
+        self._client = httpx.Client(base_url=url, timeout=GUARD, trust_env=False, limits=limits)
         self._threads = ThreadPoolExecutor(concurrency)
 
     def __enter__(self) -> Self:

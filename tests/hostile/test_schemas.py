@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from benchmarks.schemas import expanded
-from tests.api.streams import API, HANG_GUARD, KEY, SAMPLE
+from tests.api.streams import API, KEY, SAMPLE
 from tests.contract.kinds import KIND_BY_NAME
+from tests.guard import GUARD
 from tests.servers import WireServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, Service
@@ -39,7 +40,7 @@ def checks(request: pytest.FixtureRequest, service: Service) -> Iterator[dict[st
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_the_expected_outcome(name: str, checks: dict[str, Future[None]]) -> None:
-    checks[name].result(4 * HANG_GUARD)
+    checks[name].result(4 * GUARD)
 
 
 def check(service: Service, row: dict[str, Any]) -> None:
@@ -78,7 +79,7 @@ def ask(service: Service, server: WireServer, perspective: str, row: dict[str, A
 
 def post(service: Service, path: str, body: str) -> httpx.Response:
     content, headers = body.encode("utf-8", "surrogatepass"), {"Content-Type": "application/json"}
-    return service.request("POST", path, 4 * HANG_GUARD, content=content, headers=headers)
+    return service.request("POST", path, 4 * GUARD, content=content, headers=headers)
 
 
 def check_rejected(row: dict[str, Any], answer: httpx.Response) -> None:

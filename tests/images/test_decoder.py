@@ -17,13 +17,13 @@ from bridge.images import decoder as decoders
 from bridge.images.decoder import DecoderPool, WorkerFailed
 from bridge.images.job import Job, head_of_frame
 from bridge.images.limits import MIB, ImageLimits
+from tests.guard import GUARD
 from tests.images.samples import MEMORY, SECONDS, photo, saved
 from tests.service import ROOT, until
 from tests.tools import children_of, read_process
 
 JPEG = Job("image/jpeg", ImageLimits())
 PNG = Job("image/png", ImageLimits())
-HANG_GUARD = 60.0
 # Decoding 30,000 frames takes several seconds.
 LONG = Job("image/gif", ImageLimits(frame=10**9))
 FRAMES = saved(
@@ -57,10 +57,19 @@ def cpu_seconds(process: int) -> float:
 
 
 async def until_started(count: int = 1) -> set[int]:
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(GUARD):
         while len(running := processes()) < count:  # noqa: ASYNC110 (a process table has no event)
             await asyncio.sleep(0.01)
     return running
+
+
+async def until_decoding() -> int:
+    """Wait until the only worker runs a job, and return its id."""
+    (process,) = await until_started()
+    async with asyncio.timeout(GUARD):
+        while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting a worker uses less, the job more)
+            await asyncio.sleep(0.01)
+    return process
 
 
 async def test_one_worker_runs_jobs_one_by_one_and_ends_with_the_pool() -> None:
@@ -75,10 +84,7 @@ async def test_one_worker_runs_jobs_one_by_one_and_ends_with_the_pool() -> None:
 async def test_a_worker_that_dies_during_a_job_is_an_invalid_image_and_is_replaced(ending: signal.Signals) -> None:
     async with pool() as decoder:
         job = asyncio.create_task(decoder.run(LONG, MANY_FRAMES))
-        (process,) = await until_started()
-        async with asyncio.timeout(HANG_GUARD):
-            while cpu_seconds(process) < 0.6:  # noqa: ASYNC110 (starting a worker uses less, the job more)
-                await asyncio.sleep(0.01)
+        process = await until_decoding()
         os.kill(process, ending)
         with pytest.raises(InvalidImage):
             await job
@@ -89,7 +95,7 @@ async def test_a_worker_that_dies_during_a_job_is_an_invalid_image_and_is_replac
 async def test_a_cancelled_job_ends_its_worker() -> None:
     async with pool() as decoder:
         job = asyncio.create_task(decoder.run(LONG, MANY_FRAMES))
-        (process,) = await until_started()
+        process = await until_decoding()
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
@@ -107,7 +113,7 @@ async def test_a_job_that_takes_too_long_is_too_large() -> None:
 def test_the_kernel_ends_a_job_that_uses_too_much_cpu() -> None:
     frame = head_of_frame(LONG, len(MANY_FRAMES) * 3) + MANY_FRAMES * 3
     command = [sys.executable, "-m", "bridge.images.worker", str(MEMORY), "0"]
-    process = subprocess.run(command, input=frame, capture_output=True, timeout=HANG_GUARD)
+    process = subprocess.run(command, input=frame, capture_output=True, timeout=GUARD)
     assert process.returncode == -signal.SIGXCPU
 
 
@@ -143,7 +149,7 @@ async def test_a_worker_that_cannot_start_is_not_an_image_error(
     async with pool() as decoder:
         decoder.start()
         with pytest.raises(WorkerFailed):
-            await asyncio.wait_for(decoder.run(JPEG, saved(photo(), "JPEG")), HANG_GUARD)
+            await asyncio.wait_for(decoder.run(JPEG, saved(photo(), "JPEG")), GUARD)
         assert program is None or read_process((tmp_path / "id").read_text().strip(), "cmdline") == b""
 
 
@@ -181,8 +187,6 @@ def test_workers_end_with_a_killed_service() -> None:
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
-    service = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=HANG_GUARD
-    )
+    service = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=GUARD)
     process = service.stdout.strip()
     until(lambda: b"images.worker" not in read_process(process, "cmdline"))

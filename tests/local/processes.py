@@ -6,8 +6,7 @@ import select
 from pathlib import Path
 
 from providers.local_supervisor import Engines
-
-GUARD = 60.0
+from tests.guard import GUARD
 
 
 def engines_of(parent: int) -> list[int]:
@@ -42,7 +41,7 @@ def wait_for_end(pid: int) -> None:
 
 
 async def until(engines: Engines, **expected: object) -> None:
-    """Wait until the supervisor reports these values for every engine: `state="stopped"`, `calls=0`."""
+    """Wait until the supervisor reports an engine, and these values for every one: `state="stopped"`, `calls=0`."""
     async with asyncio.timeout(GUARD):
-        while any(row | expected != row for row in await engines.report()):  # noqa: ASYNC110
+        while not (rows := await engines.report()) or any(row | expected != row for row in rows):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -18,6 +18,7 @@ from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.settings import Settings
 from perspectives import catalog
+from tests.guard import GUARD
 from tests.local.processes import cpu_seconds, engines_of, until
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,6 @@ LONG = {
     "prompt": "Write.",
     "json_schema": {"type": "object", "properties": FIELDS, "required": list(FIELDS)},
 }
-GUARD = 60.0
 
 
 def request(perspective: object, photo: str = "cat", **fields: object) -> CaptionRequest:

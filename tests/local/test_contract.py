@@ -18,8 +18,9 @@ from providers.pool import Pool
 from tests.contract.kinds import KIND_BY_NAME
 from tests.contract.schemas import PLAIN, RICH
 from tests.contract.target import Target, check
+from tests.guard import GUARD
 from tests.local.conftest import CONTEXT
-from tests.local.test_engines import GUARD, options
+from tests.local.test_engines import options
 from tests.servers import WireServer
 
 pytestmark = pytest.mark.slow

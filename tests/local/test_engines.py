@@ -18,13 +18,13 @@ from providers.errors import CallTimeout, EngineFailed, UnknownModel
 from providers.local_engine import Options
 from providers.local_supervisor import Engines, EngineSettings, Supervisor
 from providers.pool import Pool
+from tests.guard import GUARD
 from tests.local import tiny
 from tests.local.processes import engines_of, until
 from tests.service import ROOT, WORKSPACE, clean_environment
 from tests.tools import need, need_namespaces, read_process
 
 pytestmark = pytest.mark.slow
-GUARD = 60.0
 
 
 def options(model: Path, **fields: object) -> Options:
@@ -106,7 +106,7 @@ async def test_the_environment_of_an_engine_has_no_key(
         assert lease.address.key.encode() not in shown
         os.kill(pid, signal.SIGTERM)  # as sent to the process group; running calls may finish
         os.kill(pid, signal.SIGINT)
-        assert httpx2.get(f"{lease.address.url}/health").status_code == 200
+        assert httpx2.get(f"{lease.address.url}/health", timeout=GUARD).status_code == 200
 
 
 def test_gpu_layers_threads_and_slots_reach_llama_cpp(model: Path) -> None:
@@ -238,7 +238,7 @@ async def test_a_service_loads_only_configured_models(model: Path) -> None:
 
 
 async def test_a_missing_package_gives_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
     client = local.LocalClient(ProviderConfig("local", "local"), Pool())
     with pytest.raises(EngineFailed, match=r"needs the package xllamacpp. Run pip install '.\[local\]'"):
         await client.complete(VisionRequest("smolvlm-500m", "Describe.", GUARD))

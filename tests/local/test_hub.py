@@ -3,16 +3,19 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from tests.guard import GUARD
 from tests.local import tiny
 from tests.local.hub import Hub
 from tests.service import ROOT, clean_environment, until
@@ -178,6 +181,12 @@ def test_caption_downloads_only_with_consent(files: dict[str, bytes], graphcap: 
         assert graphcap(*command, "--yes", hub=hub.url).returncode == 0
 
 
+def read_terminal(controller: int) -> bytes:
+    """Return the next output of a terminal. Raises OSError after its end."""
+    assert select.select([controller], [], [], GUARD)[0], "the terminal shows nothing more"
+    return os.read(controller, 4096)
+
+
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4)])
 def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, answer: str, code: int) -> None:
     controller, terminal = pty.openpty()
@@ -190,16 +199,18 @@ def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, ans
         )
         os.close(terminal)
         shown = b""
-        while b"[y/N]" not in shown:
-            shown += os.read(controller, 4096)
-        os.write(controller, answer.encode())
         try:
-            while chunk := os.read(controller, 4096):
-                shown += chunk
-        except OSError:  # the terminal is closed
-            pass
-        assert process.wait(60) == code, shown
-    os.close(controller)
+            while b"[y/N]" not in shown:
+                shown += read_terminal(controller)
+            os.write(controller, answer.encode())
+            with suppress(OSError):  # the terminal is closed
+                while chunk := read_terminal(controller):
+                    shown += chunk
+            assert process.wait(GUARD) == code, shown
+        finally:
+            process.kill()
+            process.wait()
+            os.close(controller)
     assert b"(unverified, licence: see its page) is not on this machine" in shown
     assert str(tmp_path / "hf/hub").encode() in shown
     assert (b"tiny.gguf: 100%" in shown) == (code == 0)

@@ -17,6 +17,7 @@ from tests.tools import children_of
 
 pytestmark = pytest.mark.slow
 GUARD = 120.0
+ATTEMPTS = 50
 BODY = {"perspective": "custom_caption", "provider": "local", "image": {"path": "datasets/samples/cat.jpg"}}
 
 
@@ -81,9 +82,8 @@ def test_engines_end_with_a_killed_bridge(workspace: Path, workers: str) -> None
 
 def test_an_idle_engine_ends_and_starts_again(workspace: Path) -> None:
     """Without calls, the engine ends. /health reports loading; a stopped process cannot finish it."""
-    loading = False
     with Service("--local-idle", "0", workspace=workspace) as service, ThreadPoolExecutor(1) as thread:
-        while not loading:  # until the signal arrives before loading ends
+        for _ in range(ATTEMPTS):
             response = thread.submit(ask, service)
             (pid,) = until(lambda: engines_of(service.process.pid))
             os.kill(pid, signal.SIGSTOP)
@@ -91,6 +91,10 @@ def test_an_idle_engine_ends_and_starts_again(workspace: Path) -> None:
             os.kill(pid, signal.SIGCONT)
             assert response.result().status_code == 200
             wait_for_end(pid)
+            if loading:
+                break
+        else:
+            pytest.fail("every signal arrived after loading had ended")
         assert ask(service).status_code == 200
         (engine,) = health(service)
         assert engine["last_exit"] == 0

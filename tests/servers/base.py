@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tests.guard import GUARD
 from tests.servers import behaviours as b
 from tests.servers.call import Call, RefusedError
 from tests.servers.connection import Connection, Request
@@ -18,7 +19,6 @@ from tests.servers.listener import Listener
 from tests.servers.reply import MARK, Reply, compressed, grown, json_reply, marked, reorder_events
 
 SENTENCE = "A picture of a harbour at dusk."
-HANG_GUARD = 60.0
 MODES = frozenset({"json_schema", "json_object", "text"})
 
 
@@ -84,12 +84,12 @@ class WireServer(Listener):
         """Answer the calls that `Hold` delays."""
         self.call_soon(self._released)
 
-    def wait_for_calls(self, count: int, timeout: float = HANG_GUARD) -> None:
+    def wait_for_calls(self, count: int, timeout: float = GUARD) -> None:
         """Block until `count` calls were received. Call it from async code in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.calls) >= count, timeout), f"{len(self.calls)} calls came"
 
-    def wait_for_hang_ups(self, count: int = 1, timeout: float = HANG_GUARD) -> None:
+    def wait_for_hang_ups(self, count: int = 1, timeout: float = GUARD) -> None:
         """Block until `count` clients disconnected before their response ended. Call it from async code in a thread."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.hang_ups >= count, timeout), f"{self.hang_ups} hung up"

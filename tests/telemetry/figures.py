@@ -11,8 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.telemetry.record import FIELDS
 from tests.service import WORKSPACE, Service, until
 
-HANG_GUARD = 60.0
-
 
 class Figures:
     """The samples of one scrape."""

@@ -12,10 +12,11 @@ from bridge.telemetry.multiprocess import VARIABLE
 from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import KEY, PHOTO, SAMPLE, inline
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD, Figures, line, scrape, scrape_until, studio, workspace
+from tests.telemetry.figures import Figures, line, scrape, scrape_until, studio, workspace
 
 SIZE = PHOTO.stat().st_size
 PROMPT = "Describe the zebra of nobody."
@@ -153,7 +154,7 @@ def test_the_code_of_each_failure(service: Service, server: OpenAIServer) -> Non
 async def test_a_client_that_disconnected(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hang("connect"))
     before = len(server.calls)
-    async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=GUARD, trust_env=False) as client:
         call = asyncio.create_task(client.post("/perspectives/caption", json=ZOO, headers={"X-Request-ID": "left-1"}))
         await asyncio.to_thread(server.wait_for_calls, before + 1)
         call.cancel()
@@ -188,7 +189,7 @@ def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAISe
 async def test_the_queue(service: Service, server: OpenAIServer) -> None:
     server.reply(b.Hold(), b.Hold(), b.Hold())
     before = len(server.calls)
-    async with httpx.AsyncClient(base_url=service.url, timeout=HANG_GUARD, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=GUARD, trust_env=False) as client:
 
         def post(identity: str) -> "asyncio.Task[httpx.Response]":
             headers = {"X-Request-ID": identity}
@@ -219,8 +220,8 @@ def test_caller_supplied_names_are_not_labels(service: Service, server: OpenAISe
         ask(service, identity, perspective=inline(name), provider=name, model=name, provider_config=config)
         ask(service, identity, perspective=name)
         ask(service, identity, f"/{quote(name, safe='')}/caption", perspective=None)
-        httpx.request("PUT", f"{service.url}/{quote(name, safe='')}", timeout=HANG_GUARD, trust_env=False)
-        httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=HANG_GUARD, trust_env=False)
+        httpx.request("PUT", f"{service.url}/{quote(name, safe='')}", timeout=GUARD, trust_env=False)
+        httpx.request("BREW", f"{service.url}/perspectives/caption", timeout=GUARD, trust_env=False)
     figures = scrape(service)
     assert not [name for name in figures.families if "evil" in name]
     values = {value for sample in figures.samples for value in sample.labels.values()}

@@ -11,9 +11,9 @@ from tests.api import streams
 from tests.api.sockets import socket
 from tests.api.streams import SAMPLE
 from tests.contract.kinds import KIND_BY_NAME
+from tests.guard import GUARD
 from tests.servers import RecordingServer
 from tests.service import Service
-from tests.telemetry.figures import HANG_GUARD
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
@@ -47,7 +47,7 @@ def test_every_response(service: Service, method: str, path: str, headers: dict[
     content = b"x" * 1001 if "Content-Length" in headers else b""
     sent = {"X-Request-ID": "mine-1", **headers}
     url = service.url + path
-    response = httpx.request(method, url, headers=sent, content=content, timeout=HANG_GUARD, trust_env=False)
+    response = httpx.request(method, url, headers=sent, content=content, timeout=GUARD, trust_env=False)
     assert response.status_code == status
     assert response.headers["x-request-id"] == "mine-1"
     assert "total;dur=" in response.headers["server-timing"]

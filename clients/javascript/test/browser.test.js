@@ -63,7 +63,7 @@ function link() {
 /** @param {string} transport */
 async function open(transport) {
   page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   await page.goto(`${server.resolvedUrls?.local[0]}?over=${transport}`);

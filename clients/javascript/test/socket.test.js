@@ -203,7 +203,7 @@ test("the first frame shows the key", async () => {
 test("after the bridge is killed, begun requests fail and waiting requests go to the next connection", async () => {
   /** @type {string[]} */
   const states = [];
-  const patient = new Bridge({ baseUrl: url, retry: { limit: 20, maxDelay: 1 } });
+  const patient = new Bridge({ baseUrl: url, retry: { limit: 100, maxDelay: 1 } });
   const socket = connect({ concurrency: 1, onStateChange: (state) => states.push(state) }, patient);
   await reply({ Hang: { after: "first" } });
   const begun = failure(socket.caption(photo, "look", options));

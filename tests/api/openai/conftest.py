@@ -21,7 +21,7 @@ def request(**changes: Any) -> dict[str, Any]:
 
 
 def send(bridge: Bridge, body: dict[str, Any], **headers: str) -> httpx.Response:
-    return httpx.post(bridge.url + CHAT, json=body, headers=headers, timeout=60, trust_env=False)
+    return bridge.service.request("POST", f"/v1{CHAT}", json=body, headers=headers)
 
 
 def ask(bridge: Bridge, **changes: Any) -> dict[str, Any]:

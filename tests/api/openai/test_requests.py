@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.openai.conftest import CHAT, FORMAT, IMAGE, ask, error_of, request, send
@@ -12,7 +11,7 @@ from tests.servers import behaviours as b
 
 def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:
     bridge.server.reply_to_listing(*[b.Hang("connect")] * 4)
-    data = httpx.get(f"{bridge.url}/models", trust_env=False).json()
+    data = bridge.service.get("/v1/models").json()
     assert data["object"] == "list"
     names = [item["id"] for item in data["data"]]
     assert {"look", MODEL, "alt_text", "alt_text@studio/tiny-vision"} <= set(names)
@@ -23,7 +22,7 @@ def test_models_are_listed_without_provider_calls(bridge: Bridge) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4o", "lock@studio", "@", "look@nowhere"])
 def test_unusable_models_are_not_found(bridge: Bridge, name: str) -> None:
-    response = httpx.get(f"{bridge.url}/models/{name}", trust_env=False)
+    response = bridge.service.get(f"/v1/models/{name}")
     assert response.status_code == 404
     assert error_of(response)["param"] == "model"
 
@@ -120,14 +119,14 @@ def test_rejected_requests(bridge: Bridge, changes: dict[str, Any], code: str, p
 
 
 def test_every_error_has_the_format_of_openai(bridge: Bridge) -> None:
-    url = bridge.url
+    service, path = bridge.service, f"/v1{CHAT}"
     result = {
-        "json": httpx.post(url + CHAT, content=b"{", trust_env=False),
-        "empty": httpx.post(url + CHAT, trust_env=False),
-        "large": httpx.post(url + CHAT, content=b" " * 9_000_000, trust_env=False),
-        "upload": httpx.post(url + CHAT, files={"image": PHOTO.read_bytes()}, trust_env=False),
-        "method": httpx.get(url + CHAT, trust_env=False),
-        "path": httpx.post(url + "/responses", json={}, trust_env=False),
+        "json": service.request("POST", path, content=b"{"),
+        "empty": service.request("POST", path),
+        "large": service.request("POST", path, content=b" " * 9_000_000),
+        "upload": service.request("POST", path, files={"image": PHOTO.read_bytes()}),
+        "method": service.request("GET", path),
+        "path": service.request("POST", "/v1/responses", json={}),
     }
     data = {name: (response.status_code, error_of(response)["code"]) for name, response in result.items()}
     assert data == {
@@ -138,5 +137,5 @@ def test_every_error_has_the_format_of_openai(bridge: Bridge) -> None:
         "method": (405, "method_not_allowed"),
         "path": (404, "not_found"),
     }
-    elsewhere = httpx.post(bridge.service.url + "/api/v1" + CHAT, json={}, trust_env=False)
+    elsewhere = service.request("POST", f"/api/v1{CHAT}", json={})
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "not_found")

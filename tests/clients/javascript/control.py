@@ -12,7 +12,9 @@ from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
 from tests.service import Service
 
-KEYS = tuple(f"key-{number}-of-the-service" for number in range(20))
+KEYS = tuple(f"our-javascript-key-{number}" for number in range(20))
+RATE_LIMIT = "30/month"
+"""Per key, and for the wrong keys of all tests together. The window begins by the clock: none should end in a test."""
 
 
 class Control:
@@ -99,7 +101,7 @@ def controlled(workspace: Path) -> Iterator[dict[str, str]]:
     """Start a bridge, one that requires KEYS, and their control. Yield the environment of a test program."""
     with (
         running_bridge(workspace) as bridge,
-        Service(GRAPHCAP_API_KEYS=",".join(KEYS), GRAPHCAP_RATE_LIMIT="3/minute") as keyed,
+        Service(GRAPHCAP_API_KEYS=",".join(KEYS), GRAPHCAP_RATE_LIMIT=RATE_LIMIT) as keyed,
         closing(Control(bridge)) as control,
         ControlServer(control) as server,
     ):

@@ -18,7 +18,7 @@ from tests.service import ROOT, Service
 from tests.tools import need
 
 pytestmark = pytest.mark.slow
-KEY = "key-of-the-page-1234"
+KEY = "our-key-of-the-page"
 CAPTION = '=a cup, "red"\nand a spoon'
 SCREENSHOTS = {"caption-light": "page.webp", "gallery-dark": "page-gallery.webp", "gallery-phone": "page-phone.webp"}
 MAX_SCREENSHOT_BYTES = 80_000
