@@ -187,7 +187,7 @@ def read_terminal(controller: int) -> bytes:
     return os.read(controller, 4096)
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 4), ("an interrupt", 130)])
 def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, answer: str, code: int) -> None:
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
@@ -202,7 +202,10 @@ def test_caption_asks_on_a_terminal(files: dict[str, bytes], tmp_path: Path, ans
         try:
             while b"[y/N]" not in shown:
                 shown += read_terminal(controller)
-            os.write(controller, answer.encode())
+            if code == 130:
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(controller, answer.encode())
             with suppress(OSError):  # the terminal is closed
                 while chunk := read_terminal(controller):
                     shown += chunk
