@@ -229,13 +229,22 @@ def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenA
     vllm_server.reply(*(b.Status(503, retry_after=0.01),) * 30, *(b.Answer(),) * 4)
     vllm_server.default = b.Status(401)
     actor = ("--num-actors", "1")  # starts sooner than three
-    code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json", *actor)
+    limit = {"RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "1"}  # the command removes it
+    code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json", *actor, **limit)
     types = [json.loads(line)["type"] for line in out.splitlines()]
     assert (code, "API key" in err, texts(tmp_path), types[-1]) == (4, True, 4, "finished"), err
     assert (types.count("paused"), types.count("resumed")) == (1, 1)
     codes = {line["path"]: line["code"] for line in lines(tmp_path / "failures.jsonl")}
     assert codes["0-empty.jpg"] == "invalid_image"
     assert set(codes.values()) == {"invalid_image", "provider_auth"}
+
+
+def test_an_error_of_ray_data_is_one_sentence(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    """Ray Data rejects this ratio with an AssertionError, which has no base class but Exception."""
+    photos(tmp_path, "a.jpg")
+    code, _, err = run(cluster, tmp_path, *at(vllm_server), RAY_DATA_OP_RESERVATION_RATIO="2")
+    assert (code, "The Ray cluster ended the run: Assertion" in err, "Traceback" in err) == (4, True, False), err
+    assert (vllm_server.calls, files(tmp_path)) == ([], set())
 
 
 def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
