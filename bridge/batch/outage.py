@@ -79,6 +79,8 @@ class Outages:
             raise Ended("provider", hopeless.message)
         down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
         suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
+        if suspect is None and not any(row.failure is None or row.attempts for row in rows):
+            return  # the image failed before a call, such as a corrupt file
         if self._is_paused and down is None:
             await self._emit(Resumed())
         elif down is not None and not self._is_paused:
