@@ -122,7 +122,9 @@ class Captioner:
         self._job = self._run(opened(setup, self._stack))
         self._outages = Outages(self._job, self._emit)
         self._room = asyncio.Semaphore(images_in_memory(setup.options.concurrency, self._job.engine.servers))
+        stopping = self._outages.stopping
         self._stopped = control.stopped.remote().future()
+        self._stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(stopping.set))
         tune_memory()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -142,13 +144,14 @@ class Captioner:
         async def caption(item: ImageItem, names: tuple[str, ...]) -> None:
             perspectives = tuple(each for each in self._job.perspectives if each.name in names)
             async with self._room:
-                if captions.end or self._stopped.done():
+                if self._outages.stopping.is_set():
                     return
                 rows = captions.rows[item.key] = []
                 try:
                     await self._outages.caption(item, perspectives, rows)
                 except Ended as ended:
                     captions.end = captions.end or (ended.end, str(ended))
+                    self._outages.stopping.set()
 
         async with asyncio.TaskGroup() as group:
             for item, names in block.images:

@@ -159,6 +159,27 @@ async def test_an_image_that_fails_before_a_call_ends_no_pause(
     assert events.empty()
 
 
+async def test_no_image_waits_for_the_provider_when_the_run_stops(
+    vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caption of an image whose other one waits is kept."""
+    monkeypatch.setattr("bridge.batch.outage._PAUSE", 3600.0)
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    vllm_server.reply(b.Answer())
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    rows: list[Row] = []
+    async with (
+        opened(vllm_server, tmp_path) as (batch, outages, events),
+        asyncio.timeout(60),
+        asyncio.TaskGroup() as group,
+    ):
+        for item in batch.items:
+            group.create_task(outages.caption(item, batch.job.perspectives, rows))
+        assert isinstance(await events.get(), Paused)
+        outages.stopping.set()
+    assert [row.failure for row in rows] == [None]
+
+
 MISTAKES = [
     ((), "absent", "There is no file or folder"),
     (("-p", "alt_txt"), "", "Did you mean 'alt_text'?"),

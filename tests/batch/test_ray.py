@@ -23,7 +23,7 @@ from tests.deploy.fleet import free_port
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.service import ROOT, clean_environment
-from tests.tools import children_of
+from tests.tools import children_of, read_process
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -67,9 +67,13 @@ class RayNode:
                 return True
         return False
 
+    def processes(self) -> list[int]:
+        """Return the ids of the processes of the node."""
+        return _descendants(self._process.pid)
+
     def kill(self) -> None:
         """Kill every process of the node at once."""
-        for number in _descendants(self._process.pid):
+        for number in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
         self._process.kill()
@@ -129,6 +133,13 @@ class RayCluster:
         """End every node."""
         for node in reversed(self.nodes):
             node.kill()
+
+    def kill_actors(self) -> None:
+        """Kill the processes that caption. Ray starts them again."""
+        for node in self.nodes:
+            for number in node.processes():
+                if b"MapWorker" in read_process(number, "cmdline"):
+                    os.kill(number, signal.SIGKILL)
 
     def logs_with(self, text: str) -> list[str]:
         """Return the files of the cluster that contain a text."""
@@ -260,6 +271,16 @@ def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server:
     assert texts(tmp_path) == len(vllm_server.calls)
 
 
+def test_an_interrupt_ends_a_paused_run(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+    photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    options = (*cluster.options, "--num-actors", "1", "--give-up-after", "3600", "--json")
+    with started(tmp_path, *at(vllm_server), *options, **cluster.environment) as process:
+        wait_for(process, "paused")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(_HANG_GUARD) == 130
+
+
 def test_a_second_interrupt_ends_a_local_cluster(vllm_server: OpenAIServer, tmp_path: Path) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(200)))
     vllm_server.reply(*(b.Answer(),) * 127)  # all images of one block, whichever is first of the two that run together
@@ -284,6 +305,12 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert any("Finishing" in line for line in process.stderr)
+
+
+def wait_for(process: subprocess.Popen[str], event: str) -> None:
+    """Wait until a command with `--json` prints an event of this type."""
+    assert process.stdout is not None
+    assert any(json.loads(line)["type"] == event for line in process.stdout)
 
 
 def texts(folder: Path) -> int:
