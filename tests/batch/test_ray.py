@@ -353,18 +353,24 @@ def test_a_cluster_that_cannot_do_the_batch(cluster: RayCluster, vllm_server: Op
         (folder / file.file).touch()
     server, workspace = at(vllm_server), {"GRAPHCAP_WORKSPACE": str(ROOT / "workspace")}
     here, out = "/proc/self/cwd", ("--output-dir", tmp_path / "out")  # a node has another current folder
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "providers.toml").write_text(
+        f'[providers.own]\nkind = "vllm"\nbase_url = "{vllm_server.url}"'
+    )
+    own = {"GRAPHCAP_WORKSPACE": here, "GRAPHCAP_PROVIDER": "own"}
     table: tuple[tuple[tuple[Any, ...], dict[str, str], str], ...] = (
         (("photos", *server, "--actor-cpus", "8"), {}, "No actor fits"),
         (("photos", *server), {"RAY_AUTH_TOKEN": "0" * 64}, "cannot be used"),
         (("photos", *server), {"PYTHONPATH": f"{tmp_path}:{ROOT}"}, "this machine 0.0.1"),
         ((f"{here}/photos", *server, *out), {}, f"cannot read '{here}/photos/a"),
+        (("photos", *server), own, "The configuration is invalid:\n  - GRAPHCAP_PROVIDER: "),
         (("photos", "--provider", "local", "--model", model.name), {"HF_HOME": here}, "Run `graphcap models pull"),
     )
     with ThreadPoolExecutor(len(table)) as pool:
-        results = [pool.submit(run, cluster, *row[0], cwd=tmp_path, **workspace, **row[1]) for row in table]
+        results = [pool.submit(run, cluster, *row[0], cwd=tmp_path, **{**workspace, **row[1]}) for row in table]
     for (*_, sentence), result in zip(table, results, strict=True):
         code, _, err = result.result()
-        sentences = [line for line in err.splitlines() if not line.startswith("[")]  # without the log of Ray itself
+        text = "\n".join(line for line in err.splitlines() if not line.startswith("["))  # without the log of Ray itself
         expected = 4 if "graphcap models pull" in sentence else 2
-        assert (code, sentence in sentences[0], len(sentences)) == (expected, True, 1), err
+        assert (code, sentence in text, text.count("\n")) == (expected, True, sentence.count("\n")), err
     assert (vllm_server.calls, files(tmp_path / "photos")) == ([], set())
