@@ -123,6 +123,7 @@ class Captioner:
         self._stack = AsyncExitStack()
         self._job = self._run(opened(setup, self._stack))
         self._outages = Outages(self._job, self._emit)
+        self._run(self._emit(Resumed()))  # if Ray restarted this actor, it may have been paused; its id is the same
         self._room = asyncio.Semaphore(images_in_memory(setup.options.concurrency, self._job.engine.servers))
         stopping = self._outages.stopping
         self._stopped = control.stopped.remote().future()

@@ -271,11 +271,17 @@ def test_an_interrupt_finishes_calls_in_flight(cluster: RayCluster, vllm_server:
     assert texts(tmp_path) == len(vllm_server.calls)
 
 
-def test_an_interrupt_ends_a_paused_run(cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path) -> None:
+def test_a_paused_actor_is_killed_then_interrupted(
+    cluster: RayCluster, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    """Ray starts the actor again, which is not paused then. The interrupt does not wait for the provider."""
     photos(tmp_path, *(f"{number}.jpg" for number in range(5)))
     vllm_server.default = b.Status(503, retry_after=0.01)
     options = (*cluster.options, "--num-actors", "1", "--give-up-after", "3600", "--json")
     with started(tmp_path, *at(vllm_server), *options, **cluster.environment) as process:
+        wait_for(process, "paused")
+        cluster.kill_actors()
+        wait_for(process, "resumed")
         wait_for(process, "paused")
         process.send_signal(signal.SIGINT)
         assert process.wait(_HANG_GUARD) == 130
