@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from bridge.batch.models import End, ImageItem, Paused, Resumed, Row
 from bridge.batch.rows import Job, Loaded, caption_rows
@@ -37,13 +37,17 @@ class Ended(Exception):
 
 
 class Outages:
-    """Captions images with a provider that may fail. `emit`: receives the start and the end of each outage."""
+    """Captions images with a provider that may fail. `emit`: receives the start and the end of each outage.
+
+    `stopping`: set it to end the run. Then no image waits for the provider any more.
+    """
 
     def __init__(self, job: Job, emit: Callable[[Paused | Resumed], Awaitable[None]]) -> None:
         self._job, self._emit = job, emit
         self._failing_since: float | None = None
         self._is_paused = False
         self._gate = asyncio.Lock()
+        self.stopping = asyncio.Event()
 
     async def caption(
         self,
@@ -53,7 +57,7 @@ class Outages:
         report: Report | None = None,
         loaded: Loaded | None = None,
     ) -> None:
-        """Caption an image; while the provider does not respond, wait and try again.
+        """Caption an image; while the provider does not respond and the run is not stopping, wait and try again.
 
         `done`: receives the finished rows, also before an interruption. `report`: receives the stages of the image.
         Raises Ended if no image can succeed any more.
@@ -62,8 +66,8 @@ class Outages:
             if self._is_paused and report is not None:
                 report(Progress(id="", perspective="", stage="retry"))
             async with self._gate if self._is_paused else nullcontext():
-                if self._is_paused:
-                    await asyncio.sleep(_PAUSE)
+                if self._is_paused and await self._is_stopped_within(_PAUSE):
+                    return
                 run = self._job.new_run()
                 run.emit = report
                 rows = await caption_rows(item, self._job, perspectives, run=run, loaded=loaded)
@@ -72,6 +76,13 @@ class Outages:
             perspectives = tuple(each for each in perspectives if each.name in down)
             await self._judge(rows)
 
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        """Wait, and return whether `stopping` is set."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        return self.stopping.is_set()
+
     async def _judge(self, rows: list[Row]) -> None:
         """Pause or resume, depending on how the provider responded. Raises Ended if no image can succeed any more."""
         failures = [row.failure for row in rows if row.failure]
@@ -79,6 +90,8 @@ class Outages:
             raise Ended("provider", hopeless.message)
         down = next((failure for failure in failures if failure.code in _WAIT_FOR), None)
         suspect = down or next((failure for failure in failures if failure.code in _SUSPECT), None)
+        if suspect is None and not any(row.failure is None or row.attempts for row in rows):
+            return  # the image failed before a call, such as a corrupt file
         if self._is_paused and down is None:
             await self._emit(Resumed())
         elif down is not None and not self._is_paused:

@@ -100,7 +100,7 @@ class RayBatch(Batch):
                 put(captions)
                 if self._begun is not None and ray.get(self._begun) <= self._ended:
                     break
-        except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 (the errors of Ray Data have no common base)
             put(error)
         finally:
             put(None)
@@ -143,9 +143,14 @@ class RayBatch(Batch):
 
 
 def _import_data() -> Any:
-    """Return the module `ray.data`, without its progress bars. The import takes 3 s of CPU, so do the checks first."""
+    """Return the module `ray.data`, without its progress bars and its time limit for a block.
+
+    A block takes long if the provider is slow or pauses. The import takes 3 s of CPU, so do the checks first.
+    """
     from ray import data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised too
-    data.DataContext.get_current().enable_progress_bars = False
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = -1  # no limit; 30 minutes by default
     return data

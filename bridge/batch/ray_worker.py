@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import ray
 import uvloop
 
+from bridge.batch.engines import ProviderUnusable
+from bridge.batch.folder import BatchError
 from bridge.batch.inputs import read_image
 from bridge.batch.models import End, ImageItem, Paused, Resumed, Row, Waiting
 from bridge.batch.options import Options
@@ -121,8 +123,11 @@ class Captioner:
         self._stack = AsyncExitStack()
         self._job = self._run(opened(setup, self._stack))
         self._outages = Outages(self._job, self._emit)
+        self._run(self._emit(Resumed()))  # if Ray restarted this actor, it may have been paused; its id is the same
         self._room = asyncio.Semaphore(images_in_memory(setup.options.concurrency, self._job.engine.servers))
+        stopping = self._outages.stopping
         self._stopped = control.stopped.remote().future()
+        self._stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(stopping.set))
         tune_memory()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -142,13 +147,14 @@ class Captioner:
         async def caption(item: ImageItem, names: tuple[str, ...]) -> None:
             perspectives = tuple(each for each in self._job.perspectives if each.name in names)
             async with self._room:
-                if captions.end or self._stopped.done():
+                if self._outages.stopping.is_set():
                     return
                 rows = captions.rows[item.key] = []
                 try:
                     await self._outages.caption(item, perspectives, rows)
                 except Ended as ended:
                     captions.end = captions.end or (ended.end, str(ended))
+                    self._outages.stopping.set()
 
         async with asyncio.TaskGroup() as group:
             for item, names in block.images:
@@ -169,20 +175,30 @@ def check_node(control: Any, url: str) -> tuple[str, str, list[str], str]:
 
     These are the version of the bridge, the target, the digests of the perspectives, and the reason why the image at
     `url` cannot be read, or "". Raises ProviderUnusable if the node cannot use the provider, or has not its model.
+    Raises BatchError for every other error, because most of ours compose their text, and pickle cannot restore those.
     """
     setup: Setup = ray.get(control.setup.remote())
     os.environ.update(setup.environment)
+    try:
+        return __version__, *asyncio.run(_target(setup)), _unreadable(url, setup)
+    except Exception as error:  # noqa: BLE001 (the driver reports all of them)
+        kind = ProviderUnusable if isinstance(error, ProviderUnusable) else BatchError
+        raise kind(str(error) or repr(error)) from None
 
-    async def job() -> tuple[str, list[str]]:
-        async with AsyncExitStack() as stack:
-            job = await opened(setup, stack)
-            await job.engine.check(Run(Deadline(job.timeout)))
-            return job.engine.target, [each.digest for each in job.perspectives]
 
-    unreadable = ""
+async def _target(setup: Setup) -> tuple[str, list[str]]:
+    """Check the provider. Return the target, and the digests of the perspectives."""
+    async with AsyncExitStack() as stack:
+        job = await opened(setup, stack)
+        await job.engine.check(Run(Deadline(job.timeout)))
+        return job.engine.target, [each.digest for each in job.perspectives]
+
+
+def _unreadable(url: str, setup: Setup) -> str:
+    """Return the reason why an image cannot be read, or ""."""
     try:
         if url:
             read_image(url, setup.settings.max_image_bytes)
     except OSError as error:
-        unreadable = error.strerror or str(error) or type(error).__name__
-    return __version__, *asyncio.run(job()), unreadable
+        return error.strerror or str(error) or type(error).__name__
+    return ""

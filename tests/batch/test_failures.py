@@ -1,13 +1,22 @@
 """Failed images, limits and outages: exit codes, failures.jsonl, and mistakes before the first call."""
 
+import asyncio
 import fcntl
 import json
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from bridge.batch.models import Paused, Resumed, Row
+from bridge.batch.options import Options
+from bridge.batch.outage import Outages
+from bridge.batch.start import Prepared, prepared
+from bridge.captioning.services import open_services
+from bridge.settings import load
 from tests.batch.conftest import Graphcap, at, files, lines, photos, picture
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
@@ -116,6 +125,58 @@ def test_a_run_pauses_with_a_provider_and_gives_up(batch: Graphcap, vllm_server:
     result = batch(tmp_path, *at(vllm_server), "--give-up-after", "0.1")
     assert (result.code, "--give-up-after" in result.err, "continues with" in result.err) == (4, True, True)
     assert files(tmp_path) == {"a.txt", "b.txt"}
+
+
+@asynccontextmanager
+async def opened(
+    server: OpenAIServer, folder: Path
+) -> AsyncIterator[tuple[Prepared, Outages, asyncio.Queue[Paused | Resumed]]]:
+    """Prepare a batch with two perspectives. Yield it, its outages, and their events."""
+    request = {"provider_config": {"kind": "vllm", "base_url": server.url}, "model": "tiny-vision"}
+    options = Options((str(folder),), ("alt_text", "training_tags"), request)
+    events: asyncio.Queue[Paused | Resumed] = asyncio.Queue()
+    async with open_services(load()) as services, prepared(options, services) as batch:
+        yield batch, Outages(batch.job, events.put), events
+
+
+async def test_an_image_that_fails_before_a_call_ends_no_pause(
+    vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.batch.outage._PAUSE", 0.01)
+    photos(tmp_path, "a.jpg")
+    (tmp_path / "empty.jpg").touch()
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    rows: list[Row] = []
+    async with opened(vllm_server, tmp_path) as (batch, outages, events):
+        photo, empty = batch.items
+        task = asyncio.create_task(outages.caption(photo, batch.job.perspectives, rows))
+        assert isinstance(await events.get(), Paused)
+        await outages.caption(empty, batch.job.perspectives, rows)
+        task.cancel()
+        await asyncio.wait([task])
+    assert [row.failure and row.failure.code for row in rows] == ["invalid_image"] * 2
+    assert events.empty()
+
+
+async def test_no_image_waits_for_the_provider_when_the_run_stops(
+    vllm_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caption of an image whose other one waits is kept."""
+    monkeypatch.setattr("bridge.batch.outage._PAUSE", 3600.0)
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    vllm_server.reply(b.Answer())
+    vllm_server.default = b.Status(503, retry_after=0.01)
+    rows: list[Row] = []
+    async with (
+        opened(vllm_server, tmp_path) as (batch, outages, events),
+        asyncio.timeout(60),
+        asyncio.TaskGroup() as group,
+    ):
+        for item in batch.items:
+            group.create_task(outages.caption(item, batch.job.perspectives, rows))
+        assert isinstance(await events.get(), Paused)
+        outages.stopping.set()
+    assert [row.failure for row in rows] == [None]
 
 
 MISTAKES = [
