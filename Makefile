@@ -58,7 +58,7 @@ test-live: .venv/ready ## run the contract tests against the real providers whos
 bench: .venv/ready ## measure the figures of docs/performance.md (6 minutes; ARGS=--record writes them)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas, batches and local (28 minutes)
+bench-long: .venv/ready ## measure overload, memory, malformed images, untrusted schemas, batches and local (30 minutes)
 	@$(BIN)/python -m benchmarks --long $(ARGS)
 
 check: lint test ## run lint and test, before a commit
