@@ -31,11 +31,15 @@ def test_an_interrupt_finishes_the_calls_in_flight(
 ) -> None:
     photos(tmp_path, *(f"{number}.jpg" for number in range(20)))
     vllm_server.default = b.Hold()
-    with started(tmp_path, *at(vllm_server), "--concurrency", "3") as process:
+    default = ("env", "--default-signal=HUP")  # the process that runs the tests may ignore it
+    with started(tmp_path, *at(vllm_server), "--concurrency", "3", before=default) as process:
         vllm_server.wait_for_calls(3)
         process.send_signal(number)
         assert process.stderr is not None
+        guard = threading.Timer(GUARD, process.kill)
+        guard.start()
         assert any("Finishing the calls in flight" in line for line in process.stderr)  # after lines about the progress
+        guard.cancel()
         if signals == 1:
             vllm_server.release()
         else:
