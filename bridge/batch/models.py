@@ -165,6 +165,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Actors:
+    """The actors of a run on Ray, from Ray's statistics. `pending`: those that start, or wait for free CPUs or GPUs."""
+
+    ready: int
+    pending: int
+    restarting: int
+
+
+@dataclass(frozen=True, slots=True)
 class Paused:
     """The provider does not accept calls at present. `seconds`: time until the next attempt."""
 
@@ -192,4 +201,4 @@ class Finished:
         return codes.get(self.end, 3 if self.totals.failed else 0)
 
 
-Event = Started | Captioned | Skipped | Failed | Waiting | Paused | Resumed | Finished
+Event = Started | Captioned | Skipped | Failed | Waiting | Actors | Paused | Resumed | Finished

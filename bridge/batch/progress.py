@@ -13,7 +13,7 @@ from io import UnsupportedOperation
 from select import PIPE_BUF, select
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bridge.batch.models import Captioned, Event, Failed, Paused, Resumed, Started, Waiting
+from bridge.batch.models import Actors, Captioned, Event, Failed, Paused, Resumed, Started, Waiting
 from bridge.batch.report import Report
 from bridge.batch.summary import Summary, duration, money, tokens
 from bridge.batch.text import count, printable
@@ -45,15 +45,21 @@ class Display:
         self._summary = summary
         self._start = 0.0
         self._waits: dict[int, str] = {}
+        self._actors = ""
         self._pause = ""
         self._last = ""
 
     def update(self, event: Event) -> None:
-        """Store what the display shows of an event: a worker's wait, a pause, a caption or a failure."""
+        """Store what the display shows of an event: a worker's wait, actors, a pause, a caption or a failure."""
         if isinstance(event, Started):
             self._start = time.monotonic()
         elif isinstance(event, Waiting):
             self._waits[event.worker] = event.reason
+        elif isinstance(event, Actors):
+            counts = [f"{event.ready} of {sum(_fields(event).values())} actors ready"]
+            counts += [f"{event.pending} starting or waiting for CPUs"] if event.pending else []
+            counts += [f"{event.restarting} restarting"] if event.restarting else []
+            self._actors = ", ".join(counts)
         elif isinstance(event, Paused | Resumed):
             self._pause = printable(f"Paused: {event.reason}") if isinstance(event, Paused) else ""
         elif isinstance(event, Captioned):
@@ -62,8 +68,12 @@ class Display:
             self._last = printable(f"{event.row.key}: {event.row.failure.code}: {event.row.failure.message}")
 
     def lines(self) -> list[str]:
-        """Return the position, the counts, the waits of the workers, and the last caption."""
-        return [self._position(), self._counts(), *filter(None, (self._pause or self._waiting(), self._last))]
+        """Return the position, the counts, what the workers or actors wait for, and the last caption."""
+        return [
+            self._position(),
+            self._counts(),
+            *filter(None, (self._pause or self._actors or self._waiting(), self._last)),
+        ]
 
     def render(self) -> "RenderableType":
         """Return what the terminal shows now: a bar and the lines, each cut to the width of the terminal."""

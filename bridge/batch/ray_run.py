@@ -5,14 +5,15 @@ import itertools
 import logging
 import math
 import pickle
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 
-from bridge.batch.models import End, ImageItem
+from bridge.batch.models import Actors, End, ImageItem
 from bridge.batch.outage import Ended
 from bridge.batch.ray_cluster import Cluster
 from bridge.batch.ray_worker import Block, Captioner, Captions
@@ -22,6 +23,7 @@ from bridge.batch.start import Prepared
 
 _IMAGES = 64
 """Images of a block. Ray's own work for a block is 28 ms of CPU (measured, Ray 2.60)."""
+_STATISTICS_SECONDS = 1.0
 
 
 class RayBatch(Batch):
@@ -34,6 +36,7 @@ class RayBatch(Batch):
         self._begun: Any = None
         self._ended: set[int] = set()
         self._numbers = itertools.count()
+        self._actors = 0
 
     def stop(self, end: End = "interrupted", reason: str = "Interrupted.") -> None:
         """Begin no more images, and end when the running blocks have ended."""
@@ -45,7 +48,7 @@ class RayBatch(Batch):
         return None  # the actors read the images
 
     def _wait(self, number: int, stage: str, detail: str = "", perspective: str = "") -> None:
-        """Report nothing. The control reports the stages of the actors."""
+        """Report nothing. The images are in the actors."""
 
     async def _caption(self, item: ImageItem, requested: Requested, loaded: Loaded | None, number: int) -> list[Done]:
         self._pending[item.key] = item, requested
@@ -55,6 +58,8 @@ class RayBatch(Batch):
         """Skip or restore images that have outputs, then caption the others. Repeat images whose rows were lost."""
         await super()._handle_images()
         self._tasks.clear()
+        loop = asyncio.get_running_loop()
+        Statistics.receive = lambda *actors: loop.call_soon_threadsafe(self._show, *actors)
         events = asyncio.create_task(self._forward())
         try:
             while self._pending and not self._stopping:
@@ -64,6 +69,10 @@ class RayBatch(Batch):
                     self.stop("provider", f"The cluster returned no caption of {before} images.")
         finally:
             events.cancel()
+
+    def _show(self, pending: int, restarting: int) -> None:
+        if not self._events.full():
+            self._events.put_nowait(Actors(self._actors - pending - restarting, pending, restarting))
 
     async def _forward(self) -> None:
         """Pass on the events of the actors."""
@@ -110,7 +119,7 @@ class RayBatch(Batch):
         data, options = _import_data(), self._options.ray
         assert options is not None
         images = [(item, tuple(each.name for each in requested)) for item, requested in self._pending.values()]
-        actors = min(self._cluster.actors, len(images))
+        self._actors = actors = min(self._cluster.actors, len(images))
         size = min(_IMAGES, math.ceil(len(images) / actors))
         blocks = [Block(next(self._numbers), images[start : start + size]) for start in range(0, len(images), size)]
         at_once = images_in_memory(self._cluster.concurrency, self._job.engine.servers)
@@ -142,6 +151,39 @@ class RayBatch(Batch):
             self.stop(*unwritable(error))
 
 
+class Statistics:
+    """Passes on Ray Data's statistics of the actors. Ray Data makes an instance for each execution, and calls it.
+
+    `receive`: called in a thread of Ray Data when a number has changed, with the numbers of actors that are pending
+    and restarting. It belongs to the class, because Ray Data also copies the class to the actors.
+    """
+
+    receive: ClassVar[Callable[[int, int], object]]
+
+    def __init__(self) -> None:
+        self._next, self._last = 0.0, (-1, -1)
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Do nothing. Ray Data calls it."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Read the statistics, at most once in a second, because they take 0.3 ms."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _STATISTICS_SECONDS
+        metrics = executor.get_stats().extra_metrics
+        actors = metrics["pending_actors"], metrics["restarting_actors"]
+        if actors != self._last:
+            self._last = actors
+            Statistics.receive(*actors)
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Do nothing. Ray Data calls it."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Do nothing. Ray Data calls it."""
+
+
 def _import_data() -> Any:
     """Return the module `ray.data`, without its progress bars and its time limit for a block.
 
@@ -153,4 +195,5 @@ def _import_data() -> Any:
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # no limit; 30 minutes by default
+    context.custom_execution_callback_classes = [Statistics]
     return data

@@ -18,7 +18,7 @@ import uvloop
 from bridge.batch.engines import ProviderUnusable
 from bridge.batch.folder import BatchError
 from bridge.batch.inputs import read_image
-from bridge.batch.models import End, ImageItem, Paused, Resumed, Row, Waiting
+from bridge.batch.models import End, ImageItem, Paused, Resumed, Row
 from bridge.batch.options import Options
 from bridge.batch.outage import Ended, Outages
 from bridge.batch.rows import Job, images_in_memory, open_job
@@ -69,9 +69,8 @@ class Control:
         self._setup: Setup | None = None
         self._stopping = asyncio.Event()
         self._started: set[int] = set()
-        self._workers: dict[str, int] = {}
         self._paused: set[str] = set()
-        self._events: asyncio.Queue[Paused | Resumed | Waiting] = asyncio.Queue()
+        self._events: asyncio.Queue[Paused | Resumed] = asyncio.Queue()
 
     async def configure(self, setup: Setup) -> None:
         """Store the data that actors need to start. Call this before every other method."""
@@ -81,12 +80,11 @@ class Control:
         """Return the data that actors need to start."""
         return self._setup
 
-    async def begin(self, block: int, worker: str) -> bool:
+    async def begin(self, block: int) -> bool:
         """Record that a block is begun. Return whether its images are to be captioned."""
         if self._stopping.is_set():
             return False
         self._started.add(block)
-        self._events.put_nowait(Waiting(self._workers.setdefault(worker, len(self._workers)), "model"))
         return True
 
     async def emit(self, event: Paused | Resumed, worker: str) -> None:
@@ -96,7 +94,7 @@ class Control:
         if before != bool(self._paused):
             self._events.put_nowait(event)
 
-    async def next_event(self) -> Paused | Resumed | Waiting:
+    async def next_event(self) -> Paused | Resumed:
         """Wait for an event, and return it."""
         return await self._events.get()
 
@@ -134,7 +132,7 @@ class Captioner:
         """Caption the images of a block. The batch has one row, with a pickled Block. Return its pickled Captions."""
         block: Block = pickle.loads(batch["block"][0])  # noqa: S301 (from the command that starts this actor)
         captions = Captions(block.number)
-        if ray.get(self._control.begin.remote(block.number, self._worker)):
+        if ray.get(self._control.begin.remote(block.number)):
             self._run(self._caption(block, captions))
         return {"captions": [pickle.dumps(captions)]}
 

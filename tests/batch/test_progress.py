@@ -20,7 +20,7 @@ from typing import Self
 import pytest
 from rich.cells import cell_len
 
-from bridge.batch.models import Captioned, Event, Finished, Paused, Resumed, Row, Started, Totals, Waiting
+from bridge.batch.models import Actors, Captioned, Event, Finished, Paused, Resumed, Row, Started, Totals, Waiting
 from bridge.batch.options import Options
 from bridge.batch.progress import follow
 from bridge.batch.summary import Summary
@@ -166,11 +166,15 @@ async def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
         yield Started(4, 2, ("a", "b"), "", 1)
         yield Waiting(0, "queued")
         await printed_line("0 of 4; 0 captioned; 1 in the provider's queue\n")
+        yield Actors(ready=3, pending=2, restarting=1)
+        await printed_line("; 3 of 6 actors ready, 2 starting or waiting for CPUs, 1 restarting\n")
         yield Paused("Provider rate limit exceeded", 10.0)
         await printed_line("; Paused: Provider rate limit exceeded\n")
         yield Resumed()
         yield Captioned(Row("a\n\udcff.jpg", "a", text="A cat.", attempts=1, cost=0.002))
-        await printed_line("1 captioned, $0.0020; 1 in the provider's queue; a ?.jpg: A cat.\n")
+        await printed_line(
+            "1 captioned, $0.0020; 3 of 6 actors ready, 2 starting or waiting for CPUs, 1 restarting; a ?.jpg: A cat.\n"
+        )
         yield Finished(Totals(1))
 
     summary = Summary(Options((), (), json_events=True))

@@ -242,9 +242,15 @@ def test_failures_are_those_of_a_process(cluster: RayCluster, vllm_server: OpenA
     actor = ("--num-actors", "1")  # starts sooner than three
     limit = {"RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "1"}  # the command removes it
     code, out, err = run(cluster, tmp_path, *at(vllm_server), "--json", *actor, **limit)
-    types = [json.loads(line)["type"] for line in out.splitlines()]
+    events = [json.loads(line) for line in out.splitlines()]
+    types = [event["type"] for event in events]
     assert (code, "API key" in err, texts(tmp_path), types[-1]) == (4, True, 4, "finished"), err
     assert (types.count("paused"), types.count("resumed")) == (1, 1)
+    actors = [event for event in events if event["type"] == "actors"]
+    assert actors == [
+        {"type": "actors", "ready": 0, "pending": 1, "restarting": 0},
+        {"type": "actors", "ready": 1, "pending": 0, "restarting": 0},
+    ]
     codes = {line["path"]: line["code"] for line in lines(tmp_path / "failures.jsonl")}
     assert codes["0-empty.jpg"] == "invalid_image"
     assert set(codes.values()) == {"invalid_image", "provider_auth"}
