@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -225,7 +226,8 @@ def _is_problem(content: JsonObject) -> bool:
 def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderError]:
     """Return the body of a response, and the result of the call, from which the queue adapts its limits.
 
-    A body that is neither results nor a problem is not the service's, but that of a proxy before it.
+    A body that is neither results nor a problem is not the service's, but that of a proxy before it. If a caption timed
+    out before its first call, the service had more to do than it can: its code becomes "overloaded".
     """
     body = _content(response)
     if not (_is_problem(body) or isinstance(body.get("results"), dict)):
@@ -234,10 +236,19 @@ def _read(response: httpx2.Response) -> tuple[JsonObject, Completion | ProviderE
             f"The service responded {status} without captions or a problem.", status=status
         )
         return problem_json(error), error
-    if response.status_code in _OVERLOADED:
-        kind = RateLimited if response.status_code == 429 else Unavailable
+    waited = [each for each in _problems(body) if each.get("code") == "timeout" and not each.get("attempts")]
+    for problem in waited:
+        problem["code"] = "overloaded"
+    if waited or response.status_code in _OVERLOADED:
+        kind = Unavailable if response.status_code == 503 else RateLimited
         return body, kind(str(body.get("detail", "")), retry_after=body.get("retry_after"))
     return body, Completion("", "")
+
+
+def _problems(body: JsonObject) -> Collection[JsonObject]:
+    """Return the problems in a body of the service: of each perspective, or of the request."""
+    failures = body.get("errors")
+    return failures.values() if isinstance(failures, dict) else [body]
 
 
 def _remote_outcome(body: JsonObject, name: str) -> Outcome:

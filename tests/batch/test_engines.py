@@ -20,7 +20,8 @@ from bridge.deadline import Deadline
 from bridge.run import Run
 from bridge.settings import Settings, load
 from perspectives import catalog
-from tests.batch.conftest import Graphcap, files, lines, photos
+from tests.batch.conftest import Graphcap, at, files, lines, photos, started
+from tests.guard import GUARD
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 from tests.servers.loopback import Handler, LoopbackServer
@@ -117,6 +118,31 @@ def test_a_proxy_rejects_an_image(graphcap: Graphcap, tmp_path: Path, status: in
     assert (failed.code, types.count("paused"), types.count("failed")) == (3, 0, 1), failed.err
     assert (ended.code, "--give-up-after" in ended.err) == (4, True), ended.err
     assert [line["code"] for line in lines(tmp_path / "failures.jsonl")] == [code]
+
+
+@pytest.mark.slow
+def test_an_image_that_waits_in_the_service_is_sent_again(
+    batch: Graphcap, vllm_server: OpenAIServer, tmp_path: Path
+) -> None:
+    """The time limit of the service includes its queue. The provider takes one call, which another caller made."""
+    photos(tmp_path / "others", "a.jpg")
+    photos(tmp_path / "ours", "b.jpg")
+    (tmp_path / "config").mkdir()
+    one = f'[providers.one]\nkind = "vllm"\nendpoints = [{{ base_url = "{vllm_server.url}", max_concurrency = 1 }}]\n'
+    (tmp_path / "config" / "providers.toml").write_text(one)
+    vllm_server.default = b.Hold()
+    with Service(workspace=tmp_path) as service:
+        at_service = ("--url", service.url, *at(vllm_server), "--json")
+        with started(tmp_path / "others", *at_service) as others:
+            vllm_server.wait_for_calls(1)
+            with started(tmp_path / "ours", *at_service, "--timeout", "0.5") as ours:
+                assert ours.stdout is not None
+                pause = next(event for line in ours.stdout if (event := json.loads(line))["type"] == "paused")
+                vllm_server.default = b.Answer()
+                vllm_server.release()
+                assert (others.wait(GUARD), ours.wait(GUARD)) == (0, 0)
+    assert "waiting for a free slot" in pause["reason"]
+    assert {name.name for name in tmp_path.rglob("*.txt")} == {"a.txt", "b.txt"}
 
 
 class HoldingServer(LoopbackServer):
