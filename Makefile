@@ -49,7 +49,7 @@ test: .venv/ready ## run the quick tests (at most 180 CPU seconds)
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## run the quick tests, measure their coverage and print it (half as much CPU again)
 
-test-all: test ## run the quick and the slow tests (12 minutes on two cores); a missing program skips its tests
+test-all: test ## run the quick and the slow tests (20 minutes on two cores); a missing program skips its tests
 	$(BIN)/pytest $(PARALLEL) $(SLOW) -m "slow and not live" $(ARGS)
 
 test-live: .venv/ready ## run the contract tests against the real providers whose keys are set
