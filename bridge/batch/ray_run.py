@@ -172,7 +172,7 @@ class Statistics:
             return
         self._next = time.monotonic() + _STATISTICS_SECONDS
         metrics = executor.get_stats().extra_metrics
-        actors = metrics["pending_actors"], metrics["restarting_actors"]
+        actors = metrics.get("pending_actors", 0), metrics.get("restarting_actors", 0)
         if actors != self._last:
             self._last = actors
             Statistics.receive(*actors)
