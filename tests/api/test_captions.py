@@ -15,7 +15,7 @@ from tests.api.streams import KEY, PHOTO, SAMPLE
 from tests.contract.kinds import KIND_BY_NAME
 from tests.images.samples import photo, saved
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.service import Service, until
 
 INLINE = {
     "name": "mine",
@@ -129,6 +129,24 @@ def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> Non
         with disconnecting(service, path, fields):
             server.wait_for_calls(1)
         assert server.closed.wait(60), "the provider's call went on"
+
+
+def test_a_disconnect_ends_a_connection_test(service: Service) -> None:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
+        server.default = b.Hold()
+        body = {"kind": "vllm", "base_url": server.url, "api_key": KEY, "default_model": server.models[0]}
+        with disconnecting(service, "/providers/mine/test-connection", body):
+            server.wait_for_calls(1)
+        server.wait_for_hang_ups(1)
+
+
+def test_a_disconnect_ends_a_listing_of_models(service: Service) -> None:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
+        server.reply_to_listing(b.Hold())
+        body = {"kind": "vllm", "base_url": server.url, "api_key": KEY}
+        with disconnecting(service, "/providers/mine/models", body):
+            until(lambda: server.requests)
+        server.wait_for_hang_ups(1)
 
 
 @contextmanager
