@@ -252,3 +252,13 @@ test("a runtime without WebSocket gets an error with the remedy", () => {
     globalThis.WebSocket = WebSocket;
   }
 });
+
+test("a frame that the rate limit refuses unread is an error of its request", async () => {
+  const socket = connect({}, new Bridge({ baseUrl: keyedUrl, apiKey: key, retry: false }));
+  let error;
+  do error = await failure(socket.caption(photo, "lok"));
+  while (error.code === "unknown_perspective");
+  assert.equal(error.code, "rate_limited");
+  error = await failure(socket.caption(new Uint8Array(24 * 1024 * 1024), "alt_text"));
+  assert.deepEqual([error.code, error.begun, socket.state], ["rate_limited", false, "open"]);
+});
