@@ -276,6 +276,15 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
     assert (second.code, second.err.count("\n"), f"Port {port} is in use" in second.err) == (2, 1, True)
 
 
+def test_the_health_check_reads_the_settings_of_the_service(
+    graphcap: Graphcap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("GRAPHCAP_HOST=::\nGRAPHCAP_PORT=9\n")
+    assert "No service answers at ::1:9" in graphcap("healthcheck").err
+    assert "No service answers at 127.0.0.1:9" in graphcap("healthcheck", GRAPHCAP_HOST="0.0.0.0").err
+
+
 HELP = "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']"
 HEAVY = {"openai", "anthropic", "instructor", "google.genai", "ollama", "rich"}
 
