@@ -43,9 +43,8 @@ def _setting(name: str, default: str) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Print the status of the service, and return 0 if it is healthy. Return 1 otherwise."""
-    connection = HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)
     try:
-        with closing(connection):
+        with closing(HTTPConnection(options.host.strip("[]"), options.port, timeout=options.timeout)) as connection:
             connection.request("GET", "/health")
             response = connection.getresponse()
             status = json.load(response).get("status") if response.status == 200 else f"HTTP {response.status}"

@@ -69,6 +69,7 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
         (("healthcheck", "--port", "9"), 1, "No service answers"),
+        (("healthcheck", "--host", "a b"), 1, "No service answers"),
     ],
 )
 def test_exit_codes(graphcap: Graphcap, arguments: tuple[str, ...], code: int, sentence: str) -> None:
