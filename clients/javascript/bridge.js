@@ -18,6 +18,7 @@ const WS_OPEN = 1;
 const WS_ABNORMAL = 1006;
 const WS_POLICY_VIOLATION = 1008;
 const WS_MESSAGE_TOO_BIG = 1009;
+const WS_RESTART = 1012;
 const WS_TRY_LATER = 1013;
 /** Before it closes with these codes, the bridge sends the reason as an error without an id. */
 const WS_REFUSED = new Set([WS_POLICY_VIOLATION, WS_TRY_LATER]);
@@ -334,6 +335,8 @@ export class BridgeSocket {
   /** Requests that hold one of the places: being encoded, or sent and not done. @type {Map<string, SocketRequest>} */
   #running = new Map();
   #pumping = false;
+  /** Whether the bridge shuts down: it accepts no further request, and closes the connection after the running ones. */
+  #draining = false;
 
   /** @param {SocketSetup & T.SocketOptions} setup */
   constructor({ concurrency = CONCURRENCY, onStateChange = () => {}, ...setup }) {
@@ -464,13 +467,14 @@ export class BridgeSocket {
     this.#pumping = true;
     while (this.#waiting.length) {
       const socket = this.#socket ?? this.#open();
-      if (socket.readyState !== WS_OPEN || this.#running.size >= this.#concurrency) break;
+      if (socket.readyState !== WS_OPEN || this.#draining || this.#running.size >= this.#concurrency) break;
       if (socket.bufferedAmount > HIGH_WATER_MARK) {
         await sleep(BUFFER_POLL_SECONDS); // a WebSocket has no event for a buffer that was sent
         continue;
       }
       const request = /** @type {SocketRequest} */ (this.#waiting.shift());
       this.#running.set(request.id, request);
+      request.size = 0;
       try {
         const frame = await request.encode();
         // Meanwhile it may have been cancelled, or the connection lost.
@@ -497,6 +501,7 @@ export class BridgeSocket {
     };
     this.#socket = socket;
     this.#error = null;
+    this.#draining = false;
     this.#change("connecting");
     socket.addEventListener("open", () => {
       opened = true;
@@ -514,8 +519,9 @@ export class BridgeSocket {
   /** @param {boolean} opened @param {number} code */
   #closed(opened, code) {
     const running = [...this.#running.values()];
-    const sent = running.filter((request) => request.size);
-    this.#waiting.unshift(...running.filter((request) => !request.size));
+    // Before a restart, every request that was begun has been answered.
+    const sent = running.filter((request) => (code === WS_RESTART ? request.answered : request.size));
+    this.#waiting.unshift(...running.filter((request) => !sent.includes(request) && !request.events.ended));
     this.#socket = null;
     this.#running.clear();
     this.#change("closed");
@@ -536,6 +542,12 @@ export class BridgeSocket {
     if (event.id === null) this.#error = error;
     const request = event.id === null ? largest([...this.#running.values()]) : this.#running.get(event.id);
     if (!request) return;
+    if (error?.code === "shutting_down" && !request.events.ended) {
+      this.#draining = true;
+      this.#running.delete(request.id);
+      this.#waiting.unshift(request);
+      return;
+    }
     request.answered = true;
     if (error) request.events.fail(error);
     else request.events.push(event);
@@ -561,6 +573,11 @@ class EventQueue {
   #error;
   #failed = false;
   #wake = () => {};
+
+  /** Whether the last event has arrived, or the request has failed or was abandoned. */
+  get ended() {
+    return this.#ended;
+  }
 
   /** @param {any} event */
   push(event) {
