@@ -167,7 +167,12 @@ class Settings(BaseSettings):
     """The settings. Each has a variable `GRAPHCAP_<NAME>`. All but the secrets have an option `--<name>` of `serve`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,  # /info shows limits as JSON, which has no infinity
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on. The container image sets 0.0.0.0.")
