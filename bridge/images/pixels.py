@@ -41,7 +41,7 @@ def unpack(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13).
 
-    The result is RGBA if a grey of a PNG is transparent (tRNS), otherwise L.
+    A transparent grey of a PNG (tRNS) becomes white, as in `flatten`.
     """
     deep = image.convert("F")
     white = 65535.0
@@ -51,10 +51,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 4294967295.0)
     grey = deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
     transparent = image.info.get("transparency")
-    if transparent is None:
-        return grey
-    alpha = image.convert("I").point([0 if value == transparent else 255 for value in range(65536)], "L")
-    return Image.merge("LA", (grey, alpha)).convert("RGBA")
+    if transparent is not None:
+        grey.paste(255, mask=image.convert("I").point([255 * (value == transparent) for value in range(65536)], "L"))
+    return grey
 
 
 def flatten(image: Image.Image) -> Image.Image:
