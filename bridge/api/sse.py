@@ -64,7 +64,7 @@ class EventStreamResponse(Response):
                     task.cancel()
                 await asyncio.gather(writing, leaving, return_exceptions=True)
         record: RequestRecord = scope["state"]["record"]
-        left = writer.closed.is_set() or not leaving.cancelled()
+        left = writer.closed.is_set() or writing.cancelled()
         if left and not all(run.outcome for run in record.runs):
             record.status, record.code = DISCONNECTED, "cancelled"
         if not writing.cancelled():
