@@ -131,22 +131,14 @@ def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> Non
         assert server.closed.wait(60), "the provider's call went on"
 
 
-def test_a_disconnect_ends_a_connection_test(service: Service) -> None:
-    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
-        server.default = b.Hold()
-        body = {"kind": "vllm", "base_url": server.url, "api_key": KEY, "default_model": server.models[0]}
-        with disconnecting(service, "/providers/mine/test-connection", body):
-            server.wait_for_calls(1)
-        server.wait_for_hang_ups(1)
-
-
-def test_a_disconnect_ends_a_listing_of_models(service: Service) -> None:
+@pytest.mark.parametrize("path", ["/providers/mine/test-connection", "/providers/mine/models"])
+def test_a_disconnect_ends_a_request_about_a_provider(service: Service, path: str) -> None:
     with KIND_BY_NAME["vllm"].server(key=KEY) as server:
         server.reply_to_listing(b.Hold())
-        body = {"kind": "vllm", "base_url": server.url, "api_key": KEY}
-        with disconnecting(service, "/providers/mine/models", body):
+        with disconnecting(service, path, {"kind": "vllm", "base_url": server.url, "api_key": KEY}):
             until(lambda: server.requests)
         server.wait_for_hang_ups(1)
+    service.wait_for_log(f'"path": "{path}", "status": 499')
 
 
 @contextmanager
