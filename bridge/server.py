@@ -104,6 +104,14 @@ class Supervisor(Multiprocess):
         for listening in self.sockets:
             listening.close()
 
+    def handle_signals(self) -> None:
+        """Handle the signals that were received. SIGHUP replaces all workers, and SIGTTOU ends one."""
+        before = list(self.processes)
+        super().handle_signals()
+        for worker in before:
+            if worker not in self.processes:
+                forget_worker(worker.pid or 0)
+
     def keep_subprocess_alive(self) -> None:
         """Replace workers that have ended or do not respond."""
         before = list(self.processes)

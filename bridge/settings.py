@@ -166,8 +166,9 @@ Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """The settings. Each has a variable `GRAPHCAP_<NAME>`. All but the secrets have an option `--<name>` of `serve`."""
 
+    # Infinite numbers are rejected, because /info shows limits as JSON.
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, allow_inf_nan=False
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on. The container image sets 0.0.0.0.")

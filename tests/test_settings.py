@@ -67,6 +67,7 @@ def test_requests_may_contain_any_base_url_only_on_loopback(host: str, policy: s
     [
         ("PORT", "99999", "Input should be less than or equal to 65535."),
         ("TIMEOUT", "soon", "Input should be a valid number, unable to parse string as a number."),
+        *(("TIMEOUT", value, "Input should be a finite number.") for value in ("inf", "nan")),
         ("LOG", "xml", "Input should be 'text' or 'json'."),
         ("IMAGE_URL_ALLOW", "10.1.0.0/16,10.0.0.0/99", "Invalid network: '10.0.0.0/99'."),
         ("IMAGE_URL_PORTS", "80,99999", "Input should be less than or equal to 65535."),

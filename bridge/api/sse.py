@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from bridge.api.connection import STALL_SECONDS, Writer, disconnected
 from bridge.api.drain import Drain
+from bridge.api.middleware.request_context import DISCONNECTED
 from bridge.captioning.models import EVENT, ErrorEvent, Event
 from bridge.captioning.stream import EventStream
 from bridge.errors import ShuttingDown
@@ -62,6 +63,10 @@ class EventStreamResponse(Response):
                 for task in (writing, leaving):
                     task.cancel()
                 await asyncio.gather(writing, leaving, return_exceptions=True)
+        record: RequestRecord = scope["state"]["record"]
+        left = writer.closed.is_set() or writing.cancelled()
+        if left and not all(run.outcome for run in record.runs):
+            record.status, record.code = DISCONNECTED, "cancelled"
         if not writing.cancelled():
             writing.result()
 

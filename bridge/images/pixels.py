@@ -25,28 +25,35 @@ _FLAT = 0.6  # share of pixels equal to their neighbour: measured 10 to 45 % in 
 
 def unpack(image: Image.Image) -> Image.Image:
     """Convert any mode to L, RGB, RGBA or CMYK with eight bits a sample."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bits(image)
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     if image.mode in ("L", "RGB", "CMYK"):
         return image
     if image.mode == "1":
         return image.convert("L")
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image)
     if image.mode == "LAB":
         return _transform(image, None)
     return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13)."""
+    """Scale greys with more than 8 bits to 8. Pillow's own conversion clips values above 255 (Pillow 13).
+
+    A transparent grey of a PNG (tRNS) becomes white, as in `flatten`.
+    """
     deep = image.convert("F")
     white = 65535.0
     if not image.mode.startswith("I;16"):
         # No mode defines white: the lowest usual maximum that no pixel exceeds.
         _, highest = cast(tuple[float, float], deep.getextrema())
         white = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= usual), 4294967295.0)
-    return deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
+    grey = deep.point(lambda value: value * (255 / white) + 0.5).convert("L")
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.paste(255, mask=image.convert("I").point([255 * (value == transparent) for value in range(65536)], "L"))
+    return grey
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ FIELDS = {
     "method": "`WS` for a WebSocket, and for each request on one",
     "path": "without the query",
     "status": "of the response; on a WebSocket the status as an HTTP request; 499 when the client disconnected",
-    "ms": "from the first byte of the headers to the end of the response",
+    "ms": "from the end of the request headers to the end of the response",
     "code": "the code of the problem; for a stream, whose status is 200, the code of the last problem",
     "client": "the caller's address",
     "key": "the name of the caller's API key",

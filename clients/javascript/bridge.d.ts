@@ -186,6 +186,8 @@ import type * as T from "./types.d.ts";
  * costs no memory.
  */
 declare class EventQueue {
+    /** Whether the last event has arrived, or the request has failed or was abandoned. */
+    get ended(): boolean;
     /** @param {any} event */
     push(event: any): void;
     /** End with an error; events that were not read are dropped. @param {unknown} error */

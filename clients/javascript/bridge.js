@@ -18,8 +18,10 @@ const WS_OPEN = 1;
 const WS_ABNORMAL = 1006;
 const WS_POLICY_VIOLATION = 1008;
 const WS_MESSAGE_TOO_BIG = 1009;
-/** Errors of a frame whose id the bridge did not read; other errors without an id precede the end of the socket. */
-const FRAME_ERRORS = new Set(["body_too_large", "invalid_json", "invalid_request"]);
+const WS_RESTART = 1012;
+const WS_TRY_LATER = 1013;
+/** Before it closes with these codes, the bridge sends the reason as an error without an id. */
+const WS_REFUSED = new Set([WS_POLICY_VIOLATION, WS_TRY_LATER]);
 /** Causes of a failed fetch that mean that no connection existed: undici's and Bun's codes. */
 const NOT_CONNECTED = new Set([
   ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"],
@@ -326,13 +328,15 @@ export class BridgeSocket {
   /** Set once `close` was called. */
   #ended = false;
   #lastId = 0;
-  /** Why the bridge hangs up, where it says so. @type {BridgeError | null} */
-  #reason = null;
+  /** The last error without an id. @type {BridgeError | null} */
+  #error = null;
   /** @type {SocketRequest[]} */
   #waiting = [];
   /** Requests that hold one of the places: being encoded, or sent and not done. @type {Map<string, SocketRequest>} */
   #running = new Map();
   #pumping = false;
+  /** Whether the bridge shuts down: it accepts no further request, and closes the connection after the running ones. */
+  #draining = false;
 
   /** @param {SocketSetup & T.SocketOptions} setup */
   constructor({ concurrency = CONCURRENCY, onStateChange = () => {}, ...setup }) {
@@ -463,13 +467,14 @@ export class BridgeSocket {
     this.#pumping = true;
     while (this.#waiting.length) {
       const socket = this.#socket ?? this.#open();
-      if (socket.readyState !== WS_OPEN || this.#running.size >= this.#concurrency) break;
+      if (socket.readyState !== WS_OPEN || this.#draining || this.#running.size >= this.#concurrency) break;
       if (socket.bufferedAmount > HIGH_WATER_MARK) {
         await sleep(BUFFER_POLL_SECONDS); // a WebSocket has no event for a buffer that was sent
         continue;
       }
       const request = /** @type {SocketRequest} */ (this.#waiting.shift());
       this.#running.set(request.id, request);
+      request.size = 0;
       try {
         const frame = await request.encode();
         // Meanwhile it may have been cancelled, or the connection lost.
@@ -495,7 +500,8 @@ export class BridgeSocket {
       ended = true;
     };
     this.#socket = socket;
-    this.#reason = null;
+    this.#error = null;
+    this.#draining = false;
     this.#change("connecting");
     socket.addEventListener("open", () => {
       opened = true;
@@ -513,16 +519,18 @@ export class BridgeSocket {
   /** @param {boolean} opened @param {number} code */
   #closed(opened, code) {
     const running = [...this.#running.values()];
-    const sent = running.filter((request) => request.size);
-    this.#waiting.unshift(...running.filter((request) => !request.size));
+    // Before a restart, every request that was begun has been answered.
+    const sent = running.filter((request) => (code === WS_RESTART ? request.answered : request.size));
+    this.#waiting.unshift(...running.filter((request) => !sent.includes(request) && !request.events.ended));
     this.#socket = null;
     this.#running.clear();
     this.#change("closed");
     if (code === WS_MESSAGE_TOO_BIG) largest(sent)?.events.fail(tooLarge());
-    for (const request of sent) request.events.fail(this.#reason ?? lost());
-    if (!opened || code === WS_POLICY_VIOLATION || this.#reason) {
-      const reason = this.#reason ?? notConnected(this.#setup.url, undefined, false);
-      for (const request of this.#waiting.splice(0)) request.events.fail(reason);
+    const reason = WS_REFUSED.has(code) ? this.#error : null;
+    for (const request of sent) request.events.fail(reason ?? lost());
+    if (!opened || WS_REFUSED.has(code)) {
+      const error = reason ?? notConnected(this.#setup.url, undefined, false);
+      for (const request of this.#waiting.splice(0)) request.events.fail(error);
     }
     void this.#pump();
   }
@@ -531,10 +539,15 @@ export class BridgeSocket {
   #receive(event) {
     const refused = event.type === "error" && event.perspective === null;
     const error = refused ? new BridgeError(event.problem, { begun: false }) : null;
-    const ofFrame = event.id !== null || FRAME_ERRORS.has(error?.code ?? "");
-    if (!ofFrame) this.#reason = error;
-    const request = event.id === null ? ofFrame && largest([...this.#running.values()]) : this.#running.get(event.id);
+    if (event.id === null) this.#error = error;
+    const request = event.id === null ? largest([...this.#running.values()]) : this.#running.get(event.id);
     if (!request) return;
+    if (error?.code === "shutting_down" && !request.events.ended) {
+      this.#draining = true;
+      this.#running.delete(request.id);
+      this.#waiting.unshift(request);
+      return;
+    }
     request.answered = true;
     if (error) request.events.fail(error);
     else request.events.push(event);
@@ -560,6 +573,11 @@ class EventQueue {
   #error;
   #failed = false;
   #wake = () => {};
+
+  /** Whether the last event has arrived, or the request has failed or was abandoned. */
+  get ended() {
+    return this.#ended;
+  }
 
   /** @param {any} event */
   push(event) {
@@ -767,6 +785,7 @@ async function base64(blob) {
 /** @param {string | URL} baseUrl */
 function apiUrl(baseUrl) {
   const url = new URL(baseUrl, globalThis.location?.href);
+  if (!/^https?:$/.test(url.protocol)) throw new TypeError(`baseUrl must begin with http:// or https://: ${baseUrl}`);
   const path = url.pathname.replace(/\/+$/, "");
   return url.origin + (path.endsWith("/api/v1") ? path : `${path}/api/v1`);
 }

@@ -100,6 +100,16 @@ def test_only_probes_documentation_and_preflights_need_no_key(keyed: Service) ->
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
 
 
+@pytest.mark.parametrize(("origin", "status"), [(PAGE, 200), ("https://other.example", 400)])
+def test_a_preflight_of_a_public_page_to_a_private_network(keyed: Service, origin: str, status: int) -> None:
+    """Chromium 117 to 141 asks whether a public page may call a private address."""
+    access = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true"}
+    preflight = keyed.request("OPTIONS", f"{API}/caption", headers={"Origin": origin, **access})
+    assert preflight.status_code == status
+    if status == 200:
+        assert preflight.headers["access-control-allow-private-network"] == "true"
+
+
 def test_a_websocket_sends_its_key_in_a_header_or_its_first_message(keyed: Service, service: Service) -> None:
     with socket(keyed, additional_headers={"Authorization": f"Bearer {KEY}"}) as client:
         client.send("caption", "a1", **BODY)

@@ -15,7 +15,7 @@ from tests.api.streams import KEY, PHOTO, SAMPLE
 from tests.contract.kinds import KIND_BY_NAME
 from tests.images.samples import photo, saved
 from tests.servers import behaviours as b
-from tests.service import Service
+from tests.service import Service, until
 
 INLINE = {
     "name": "mine",
@@ -129,6 +129,16 @@ def test_a_disconnect_ends_the_provider_call(service: Service, path: str) -> Non
         with disconnecting(service, path, fields):
             server.wait_for_calls(1)
         assert server.closed.wait(60), "the provider's call went on"
+
+
+@pytest.mark.parametrize("path", ["/providers/mine/test-connection", "/providers/mine/models"])
+def test_a_disconnect_ends_a_request_about_a_provider(service: Service, path: str) -> None:
+    with KIND_BY_NAME["vllm"].server(key=KEY) as server:
+        server.reply_to_listing(b.Hold())
+        with disconnecting(service, path, {"kind": "vllm", "base_url": server.url, "api_key": KEY}):
+            until(lambda: server.requests)
+        server.wait_for_hang_ups(1)
+    service.wait_for_log(f'"path": "{path}", "status": 499')
 
 
 @contextmanager

@@ -177,6 +177,8 @@ def test_unfinished_requests_end_with_a_typed_error(slow_provider: OpenAIServer,
         slow_provider.wait_for_hang_ups(9)
         assert service.stop() == 0
     assert "Traceback" not in service.log
+    assert service.log.count('code="shutting_down"') == 7
+    assert 'code="cancelled"' not in service.log
 
 
 def events_of(response: Future[httpx.Response]) -> list[dict[str, Any]]:

@@ -69,6 +69,7 @@ CLOSED = ("--kind", "vllm", "--base-url", "http://127.0.0.1:9", "--model", "m")
         (("caption", PHOTO, *CLOSED), 4, "127.0.0.1:9"),
         (("perspectives", "show", "nothing_like_it"), 2, "nothing_like_it"),
         (("healthcheck", "--port", "9"), 1, "No service answers"),
+        (("healthcheck", "--host", "a b"), 1, "No service answers"),
     ],
 )
 def test_exit_codes(graphcap: Graphcap, arguments: tuple[str, ...], code: int, sentence: str) -> None:
@@ -274,6 +275,15 @@ def test_a_running_service(graphcap: Graphcap, tmp_path: Path) -> None:
         assert graphcap("healthcheck", "--port", port) == (0, "healthy\n", "")
         second = graphcap("serve", "--port", port)
     assert (second.code, second.err.count("\n"), f"Port {port} is in use" in second.err) == (2, 1, True)
+
+
+def test_the_health_check_reads_the_settings_of_the_service(
+    graphcap: Graphcap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("GRAPHCAP_HOST=::\nGRAPHCAP_PORT=9\n")
+    assert "No service answers at ::1:9" in graphcap("healthcheck").err
+    assert "No service answers at 127.0.0.1:9" in graphcap("healthcheck", GRAPHCAP_HOST="0.0.0.0").err
 
 
 HELP = "from bridge.cli import COMMANDS, build; [build(name) for name in (None, *COMMANDS) if name != 'serve']"

@@ -1,5 +1,6 @@
 """Preparation of images: the pixels and the metadata of the image that is sent."""
 
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
 from io import BytesIO
@@ -152,6 +153,15 @@ async def test_transparency_is_flattened_on_white(send: Send, form: str, mode: s
     prepared = await send(saved(image.convert(mode), form))
     assert similar(pixels(prepared), [WHITE, BLACK, BLACK, WHITE], within=24)
     assert "flattened" in prepared.actions
+
+
+async def test_a_transparent_grey_of_16_bits_becomes_white_and_the_others_are_kept(send: Send) -> None:
+    row = struct.pack("<64H", *[30_000] * 32, *[40_000] * 32)
+    plain = saved(Image.frombytes("I;16", (64, 48), row * 48), "PNG")
+    keyed = plain[:33] + png_chunk(b"tRNS", struct.pack(">H", 40_000)) + plain[33:]
+    grey = (117, 117, 117)
+    assert similar(pixels(await send(plain)), [grey, (156, 156, 156), (156, 156, 156), grey])
+    assert similar(pixels(await send(keyed)), [grey, WHITE, WHITE, grey])
 
 
 async def test_a_colour_profile_is_kept_or_applied(send: Send) -> None:

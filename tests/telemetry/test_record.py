@@ -164,6 +164,17 @@ async def test_a_client_that_disconnected(service: Service, server: OpenAIServer
     assert fields.items() >= expected.items()
 
 
+def test_a_client_that_left_a_stream(service: Service, server: OpenAIServer) -> None:
+    server.reply(b.Hang("first"))
+    growth = Growth(service)
+    headers = {"X-Request-ID": "left-2"}
+    with streams.streaming(service, "/caption", json=ZOO, headers=headers) as response:
+        streams.until(streams.events(response), lambda event: event.get("stage") == "model")
+    fields = line(service, "left-2")
+    assert (fields["status"], fields["code"]) == (499, "cancelled")
+    assert growth.of("problems_total", code="cancelled") == 1
+
+
 def test_a_websocket_and_each_of_its_requests(service: Service, server: OpenAIServer) -> None:
     growth = Growth(service)
     server.reply(b.Answer(), b.Status(401))

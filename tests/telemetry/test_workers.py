@@ -68,6 +68,19 @@ def test_metrics_of_all_workers_are_added_up_and_survive_them() -> None:
 
 
 @pytest.mark.slow
+def test_workers_that_sighup_replaces_leave_no_gauges() -> None:
+    with Service("--workers", "2") as service:
+        before = wait_for_workers(service, 2)
+        place = directory(service)
+        assert place is not None
+        service.process.send_signal(signal.SIGHUP)
+        wait_for_workers(service, 2, before)
+        until(
+            lambda: not [file for file in place.glob("gauge_live*.db") if int(file.stem.rpartition("_")[2]) in before]
+        )
+
+
+@pytest.mark.slow
 def test_without_a_writable_directory_each_worker_reports_its_own() -> None:
     with Service("--workers", "2", **{VARIABLE: "/proc/nowhere"}) as service:
         response = service.get("/metrics")

@@ -34,6 +34,7 @@ def cors(app: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origin_regex=None if settings.cors_origins else _LOCAL_ORIGIN,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
+        allow_private_network=True,
         expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )

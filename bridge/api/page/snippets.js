@@ -15,7 +15,8 @@ export function snippets({ perspectives, options }, base, keyed) {
 }
 
 function curl(url, body, keyed) {
-  const lines = ["curl -F image=@photo.jpg", `-F ${quoted(`request=${JSON.stringify(body)}`)}`];
+  // A semicolon would end a value of -F.
+  const lines = ["curl -F image=@photo.jpg", `--form-string ${quoted(`request=${JSON.stringify(body)}`)}`];
   if (keyed) lines.push('-H "Authorization: Bearer $GRAPHCAP_API_KEY"');
   return [...lines, quoted(url)].join(" \\\n  ");
 }

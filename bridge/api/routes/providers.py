@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter, Request, Response
 
 from bridge.api import schemas
+from bridge.api.connection import disconnected, until
 from bridge.api.middleware.request_context import provider_key, record_of, services
 from bridge.api.request_body import read_body
 from bridge.api.responses import json_response
@@ -62,7 +63,8 @@ async def list_models_of(request: Request, name: str) -> Response:
 async def test_connection(request: Request, name: str) -> Response:
     """Test a provider: list its models, then call a model if the request names one."""
     provider = await _read_provider(request, name)
-    target, results = await check.check(provider, services(request), _start_run(request), provider_key(request))
+    work = check.check(provider, services(request), _start_run(request), provider_key(request))
+    target, results = await until(disconnected(request.receive), work)
     (result,) = results.values()
     return json_response(_report(target, result), omit_none=True)
 
@@ -74,7 +76,8 @@ def _require_name(name: str, request: Request) -> None:
 
 
 async def _list_models(request: Request, provider: TargetRequest) -> Response:
-    target, models = await check.models(provider, services(request), _start_run(request), provider_key(request))
+    work = check.models(provider, services(request), _start_run(request), provider_key(request))
+    target, models = await until(disconnected(request.receive), work)
     described = provider.provider_config.default_model if provider.provider_config else None
     default = described or target.config.default_model
     listed = [schemas.ModelOut(id=model.id, name=model.name, is_default=model.id == default) for model in models]

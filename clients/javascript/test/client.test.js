@@ -115,6 +115,10 @@ test("baseUrl: trailing slashes and /api/v1 are accepted", async () => {
   }
 });
 
+test("baseUrl: an address without a scheme is rejected", () => {
+  assert.throws(() => new Bridge({ baseUrl: "localhost:32100" }), /must begin with http/);
+});
+
 test("the API key is sent", async () => {
   const error = await failure(new Bridge({ baseUrl: keyedUrl }).perspectives.list());
   assert.deepEqual([error.code, error.status, error.retryable, error.begun], ["unauthorized", 401, false, false]);

@@ -211,7 +211,7 @@ test("several perspectives: a tab each, and the details of a caption", async () 
 test("the same request as curl, Python and JavaScript", async () => {
   await open();
   await choose("Custom Caption");
-  await page.getByLabel("Custom instructions").fill("It's \"quoted\" – $HOME `id` \\ naïve");
+  await page.getByLabel("Custom instructions").fill("It's \"quoted\"; type=x – $HOME `id` \\ naïve");
   await control("default", { reply: { Answer: {} } });
   await drop({ name: "photo.jpg" });
   await start();

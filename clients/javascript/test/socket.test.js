@@ -220,6 +220,19 @@ test("after the bridge is killed, begun requests fail and waiting requests go to
   assert.deepEqual([states.at(-1), socket.state], ["open", "open"]);
 });
 
+test("a request that a bridge in its shutdown refuses goes to the next connection", { timeout: 60_000 }, async () => {
+  const socket = connect({}, new Bridge({ baseUrl: url, retry: false }));
+  await reply({ Drip: { interval: 0.1, size: 64, of: { Answer: {} } } });
+  const begun = socket.caption(photo, "look", options);
+  await control("wait", { calls: 1 });
+  const down = control("terminate");
+  while ((await fetch(`${url}/readyz`)).ok) await new Promise((resolve) => setTimeout(resolve, 20));
+  const refused = failure(socket.caption(photo, "look", options));
+  assert.equal((await begun).perspective, "look");
+  assert.equal((await refused).code, "connection_failed", "there is no next connection, because the bridge is gone");
+  await down;
+});
+
 test("a bridge that stays away is an error, and the socket serves again later", async () => {
   const socket = connect({}, new Bridge({ baseUrl: url, retry: false }));
   await socket.caption(photo, "look", options);
@@ -251,4 +264,14 @@ test("a runtime without WebSocket gets an error with the remedy", () => {
   } finally {
     globalThis.WebSocket = WebSocket;
   }
+});
+
+test("a frame that the rate limit refuses unread is an error of its request", async () => {
+  const socket = connect({}, new Bridge({ baseUrl: keyedUrl, apiKey: key, retry: false }));
+  let error;
+  do error = await failure(socket.caption(photo, "lok"));
+  while (error.code === "unknown_perspective");
+  assert.equal(error.code, "rate_limited");
+  error = await failure(socket.caption(new Uint8Array(24 * 1024 * 1024), "alt_text"));
+  assert.deepEqual([error.code, error.begun, socket.state], ["rate_limited", false, "open"]);
 });
