@@ -28,10 +28,11 @@ async def test_a_failure_after_the_finish_reason_is_ignored(target: Target, endi
     assert (await target.ask(True)).text == "A boat."
 
 
-async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(target: Target, pool: Pool) -> None:
+@pytest.mark.parametrize("stream", [EVENT, b'data: {"choices": [{"delta": {"content": "A b"}}]}\n\ndata: [DONE]\n\n'])
+async def test_a_stream_that_stays_open_after_its_end_is_closed(target: Target, pool: Pool, stream: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + stream)
         await writer.drain()
         await reader.read()  # the request's body, then the end of the connection
         writer.close()
@@ -39,7 +40,11 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(target
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         host, port = listening.sockets[0].getsockname()
         open_ended = make_target(target.kind, target.server, pool, base_url=f"http://{host}:{port}")
-        assert (await open_ended.ask(True)).text == "A boat."
+        if stream is EVENT:
+            assert (await open_ended.ask(True)).text == "A boat."
+        else:
+            error = await open_ended.failure(True)
+            assert (type(error), error.message) == (errors.BadReply, "vLLM ended its answer before it was complete.")
 
 
 @pytest.mark.parametrize(
