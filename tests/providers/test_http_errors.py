@@ -44,6 +44,8 @@ BODIES: list[tuple[int, Any, type[errors.ProviderError]]] = [
     (400, text("At least one of the image dimensions exceed max allowed size: 8000 pixels"), errors.ImageRejected),
     (400, text("Could not process image", type="invalid_request_error"), errors.ImageRejected),
     (400, text("Output blocked by content filtering policy"), errors.Blocked),
+    (403, text("Your chosen model requires moderation and your input was flagged", code=403), errors.Blocked),
+    (403, text("This key has no access to the model"), errors.AuthFailed),
     (501, "", errors.ServerFailed),
     (405, "", errors.WrongPath),
 ]
