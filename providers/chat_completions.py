@@ -96,7 +96,9 @@ class ChatAnswer(Answer):
                 return self._error(Blocked, f"A safety filter of {title} stopped the answer.")
             case "length":
                 return self._truncated("Raise max_tokens.")
-            case "":
+            case "model_length":  # Mistral: the context is full
+                return self._truncated("Shorten the prompt or send a smaller image.")
+            case "" | "abort":  # vLLM, SGLang: the server has cancelled the call
                 return self._unfinished()
             case "error":
                 return self._error(BadReply, f"{title} failed in the middle of its answer.")

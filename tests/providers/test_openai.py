@@ -1,6 +1,7 @@
 """The client on the openai package: behaviour that is not part of the contract of all clients."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -65,6 +66,26 @@ async def test_an_error_inside_a_200_is_classified(
     content_type = "text/event-stream" if streamed else "application/json"
     target.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
     assert type(await target.failure(streamed)) is expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "sentence"),
+    [
+        ("model_length", errors.Truncated, "Shorten the prompt or send a smaller image."),
+        ("abort", errors.BadReply, "ended its answer before it was complete."),
+    ],
+)
+async def test_finish_reasons_of_incomplete_answers(
+    target: Target, streamed: bool, reason: str, expected: type[errors.ProviderError], sentence: str
+) -> None:
+    content = {"delta" if streamed else "message": {"content": "A b"}, "finish_reason": reason}
+    event = json.dumps({"choices": [content]})
+    content_type = "text/event-stream" if streamed else "application/json"
+    body = f"data: {event}\n\n" if streamed else event
+    target.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
+    error = await target.failure(streamed)
+    assert type(error) is expected
+    assert error.message.endswith(sentence)
 
 
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:
