@@ -1,6 +1,7 @@
 """Find the JSON object in the text that a model wrote, even while the text is incomplete.
 
 Code fences and explanations around the object are ignored: models add them if the server does not enforce the schema.
+So are the thoughts of a reasoning model, which some servers do not separate (perplexityai/api-discussion#245).
 Raw control characters inside strings are accepted: vLLM 0.32 writes them if the schema limits a string's length.
 """
 
@@ -34,6 +35,7 @@ _MAX_SCANS = 8  # the search may scan 8 times as many characters as the text has
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 _TOO_LONG = Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
+_THOUGHTS_END = "</think>"  # some chat templates put the start mark, <think>, into the prompt
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -67,7 +69,8 @@ def read(text: str, validator: Validator) -> Reading:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
     problems: tuple[Problem, ...] = ()
-    for candidate in islice(objects(text), _MAX_CANDIDATES):
+    answer = text.rpartition(_THOUGHTS_END)[2]
+    for candidate in islice(objects(answer if "{" in answer else text), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
             valid = _validate(candidate, validator)
@@ -139,8 +142,9 @@ def _replace_surrogates(value: Any) -> Any:
 
 def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
     """Parse an unfinished object, whose last string may be incomplete. Return None if no object has begun."""
-    start = text.find("{")
-    if start < 0:
+    thoughts_end = text.rfind(_THOUGHTS_END)
+    start = text.find("{", thoughts_end + 1)
+    if start < 0 or text.find("<think>", thoughts_end + 1, start) >= 0:
         return None
     try:
         value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)

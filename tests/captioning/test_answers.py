@@ -101,6 +101,8 @@ async def test_partial_objects_at_most_every_fifty_milliseconds_and_when_they_ch
         ('{"caption": "a cup"} Anything else?', {"caption": "a cup"}),
         ('{"a":' * 100_000, None),
         ('{"caption": "a \\ud83d', {"caption": "a "}),
+        ('<think>Maybe {"caption": "a dog"}', None),
+        ('Maybe {"caption": "a dog"}</think>\n{"caption": "a c', {"caption": "a c"}),
     ],
 )
 def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:

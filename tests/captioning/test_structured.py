@@ -84,6 +84,20 @@ async def test_re_asks_are_limited_by_the_allowed_calls(
     assert ("once" if answers == 1 else f"{answers} times") in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>Maybe {"caption": "a dog"}?</think>\n{"caption": "a cup"}',
+        'Maybe {"caption": "a dog"}?</think>```json\n{"caption": "a cup"}\n```',
+        '{"caption": "a cup"}</think>',
+    ],
+)
+async def test_an_object_in_the_thoughts_of_a_model_is_not_the_answer(server: OpenAIServer, text: str) -> None:
+    server.reply(b.Answer(text))
+    reading = await generate(server, new_run(60))
+    assert (reading.result, reading.text) == ({"caption": "a cup"}, text)
+
+
 @pytest.mark.parametrize("invalid", [b.InvalidJson("PRIVATE text"), WRONG])
 async def test_errors_and_logs_contain_no_answer_text(
     server: OpenAIServer, invalid: b.Behaviour, caplog: pytest.LogCaptureFixture
