@@ -31,7 +31,7 @@ _PATIENCE = 10.0  # a timeout after at least this time shows that the server is 
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `total`: limit of the complete call. `silence`: limit of each wait for the next bytes, None if unlimited.
+    `total`: limit of the complete call. `silence`: limit of each wait for the next event, None if unlimited.
     `patient`: whether a timeout counts as a failure of the server. It does after 10 seconds, or after the configured
     limit if that is shorter.
     """
