@@ -94,6 +94,13 @@ class Dispatcher:
         client = await self._clients.open(target.config, target.trusted, run)
         return client.lower(replace(request, output_mode=run.attempts.calls[-1].output_mode))
 
+    def without_keys(self, target: Target, text: str) -> str:
+        """Mask the keys of the target's endpoints in an answer. A server may repeat the headers of its request."""
+        route = self._route(target)
+        for key in {route.credentials(endpoint).api_key for endpoint in route.endpoints} - {""}:
+            text = text.replace(key, "[key]")
+        return text
+
     async def list_models(self, target: Target, run: Run) -> tuple[Model, ...]:
         """Return the models that the provider lists. Raises ProviderError or DeadlineExceeded."""
         route = self._route(target)
