@@ -88,6 +88,17 @@ async def test_finish_reasons_of_incomplete_answers(
     assert error.message.endswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("speed", "expected"),
+    [("41.5", 41.5), *((odd, None) for odd in ("1e999", "1" + "0" * 400, "Infinity", "NaN", "true", "-1", '"9"'))],
+    ids=lambda value: str(value)[:9],
+)
+async def test_only_a_plausible_speed_is_read(target: Target, speed: str, expected: float | None) -> None:
+    answer = '"choices": [{"message": {"content": "A boat."}, "finish_reason": "stop"}]'
+    target.server.reply(b.Raw(f'{{{answer}, "timings": {{"predicted_per_second": {speed}}}}}'.encode()))
+    assert (await target.ask(False)).tokens_per_second == expected
+
+
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:
     with RateLimitedServer(2, 3600) as server:
         target = make_target(KIND_BY_NAME["openai"], server, pool)
