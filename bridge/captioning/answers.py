@@ -35,7 +35,6 @@ _MAX_SCANS = 8  # the search may scan 8 times as many characters as the text has
 _NOT_JSON = Problem("", "The answer is not a JSON object.")
 _TOO_LONG = Problem("", f"The answer is longer than {MAX_ANSWER_BYTES:,} characters.")
 _TOO_DEEP = Problem("", "The answer is nested too deeply.")
-_THOUGHTS_END = "</think>"  # some chat templates put the start mark, <think>, into the prompt
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -69,8 +68,7 @@ def read(text: str, validator: Validator) -> Reading:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
     problems: tuple[Problem, ...] = ()
-    answer = text.rpartition(_THOUGHTS_END)[2]
-    for candidate in islice(objects(answer if "{" in answer else text), _MAX_CANDIDATES):
+    for candidate in islice(objects(text[_thoughts_end(text) :]), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
             valid = _validate(candidate, validator)
@@ -81,6 +79,11 @@ def read(text: str, validator: Validator) -> Reading:
         else:
             return Reading(text, candidate, valid.value, valid.warnings)
     return Reading(text, first, problems=problems or (_NOT_JSON,))
+
+
+def _thoughts_end(text: str) -> int:
+    """Return the index where the thoughts end, 0 if there are none. The mark <think> is absent if the prompt has it."""
+    return 0 if text.lstrip().startswith(("{", "```")) else text.rfind("</think>") + 1
 
 
 def _validate(candidate: JsonObject, validator: Validator) -> Validated:
@@ -142,9 +145,9 @@ def _replace_surrogates(value: Any) -> Any:
 
 def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
     """Parse an unfinished object, whose last string may be incomplete. Return None if no object has begun."""
-    thoughts_end = text.rfind(_THOUGHTS_END)
-    start = text.find("{", thoughts_end + 1)
-    if start < 0 or text.find("<think>", thoughts_end + 1, start) >= 0:
+    thoughts_end = _thoughts_end(text)
+    start = text.find("{", thoughts_end)
+    if start < 0 or text.find("<think>", thoughts_end, start) >= 0:
         return None
     try:
         value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)
