@@ -242,7 +242,7 @@ def _optional(node: JsonObject) -> JsonObject:
         return {**node, "anyOf": [*node["anyOf"], {"type": "null"}]}
     if "enum" in node:
         node = {**node, "enum": [*node["enum"], None]}
-    return {**node, "type": nodes.united([*nodes.listed_types(node), "null"])}
+    return {**node, "type": nodes.united([*nodes.types(node), "null"])}
 
 
 def _with_listed_children(node: JsonObject) -> JsonObject:
@@ -265,7 +265,7 @@ def _listed(node: JsonObject) -> JsonObject:
     value = nodes.subschema(node.get("additionalProperties"))
     entry = {"type": "object", "properties": {"key": {"type": "string"}, "value": value}, "required": ["key", "value"]}
     listed = {**nodes.without(node, nodes.OWN_KEYWORDS["object"]), "items": entry}
-    listed["type"] = nodes.united("array" if kind == "object" else kind for kind in nodes.listed_types(node))
+    listed["type"] = nodes.united("array" if kind == "object" else kind for kind in nodes.types(node))
     return listed
 
 

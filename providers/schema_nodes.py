@@ -89,13 +89,9 @@ def subschema(value: object) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def listed_types(node: JsonObject) -> list[str]:
+def types(node: JsonObject) -> list[str]:
     stated = node.get("type", ())
     return [stated] if isinstance(stated, str) else list(stated)
-
-
-def types(node: JsonObject) -> frozenset[str]:
-    return frozenset(listed_types(node))
 
 
 def united(names: Iterable[str]) -> str | list[str]:
@@ -272,7 +268,7 @@ def typed(node: JsonObject) -> JsonObject:
 
 def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
     """Translate a node with several types to an `anyOf` with one type each. `with_null`: null counts as a type."""
-    names = listed_types(node)
+    names = types(node)
     if len([name for name in names if with_null or name != "null"]) < 2:
         return node
     rest = without(node, _TYPED | {"type", "enum"})
