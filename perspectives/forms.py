@@ -95,7 +95,7 @@ class PerspectiveForm(Form):
     priority: int = 100
     table_columns: list[Column] = []
     variables: list[Variable] | None = None
-    schema_fields: list[FieldEntry] | None = Field(None, min_length=1)
+    schema_fields: list[FieldEntry] = []
     json_schema: Any = None
     digest: Any = None
     warnings: Any = None

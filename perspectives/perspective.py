@@ -186,8 +186,8 @@ def _variables(document: Document) -> tuple[Variable, ...]:
 def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     """Return the validator and `schema_fields`, or None if a mistake was recorded.
 
-    `json_schema` takes precedence over `schema_fields`. If they describe different answers, new `schema_fields` are
-    derived from `json_schema`.
+    `json_schema` takes precedence over `schema_fields`, which are empty if its root has no `properties`. If they
+    describe different answers, new `schema_fields` are derived from `json_schema`.
     """
     fields, schema = document.form.schema_fields, document.form.json_schema
     if schema is None:
@@ -200,7 +200,7 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
         return None
     document.warnings += under(pointer, validator.warnings)
     derived = to_fields(validator.json_schema)
-    if fields is None or [field.model_dump(exclude_unset=True) for field in fields] == derived:
+    if not fields or [field.model_dump(exclude_unset=True) for field in fields] == derived:
         return validator, derived
     translation = to_schema(fields, document.pointer("schema_fields"))
     if to_fields(translation.schema) == derived:
@@ -214,7 +214,7 @@ def _answer(document: Document) -> tuple[Validator, list[JsonObject]] | None:
 
 def _from_fields(document: Document) -> tuple[Validator, list[JsonObject]] | None:
     pointer = document.pointer("schema_fields")
-    if document.form.schema_fields is None:
+    if not document.form.schema_fields:
         document.problem("schema_fields", "Is missing: pass schema_fields or json_schema.")
         return None
     translation = to_schema(document.form.schema_fields, pointer)

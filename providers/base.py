@@ -18,7 +18,7 @@ PLACEHOLDER = token_bytes(24)
 PLACEHOLDER_BASE64 = b64encode(PLACEHOLDER).decode()
 LADDER: tuple[OutputMode, ...] = get_args(OutputMode)
 """Output modes, the strictest first. Every server accepts the last one."""
-_PLAUSIBLE = 10**9  # tokens of one call; larger counts are ignored
+PLAUSIBLE = 10**9  # tokens of one call, and tokens per second; larger numbers are ignored
 
 
 def lowest(*modes: OutputMode) -> OutputMode:
@@ -179,7 +179,7 @@ def usage_of(*counts: object) -> Usage | None:
 
     Return None for zeros, which some servers report.
     """
-    plausible = [count if type(count) is int and 0 <= count <= _PLAUSIBLE else None for count in counts]
+    plausible = [count if type(count) is int and 0 <= count <= PLAUSIBLE else None for count in counts]
     return Usage(*plausible) if any(plausible[:2]) else None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers import dialects
-from providers.base import PLACEHOLDER_BASE64, JsonObject, Model, Spec, Usage, VisionRequest, usage_of
+from providers.base import PLACEHOLDER_BASE64, PLAUSIBLE, JsonObject, Model, Spec, Usage, VisionRequest, usage_of
 from providers.call import foreign_reply
 from providers.errors import BadReply, Blocked, ProviderError, Refused
 from providers.profiles import profile
@@ -96,7 +96,9 @@ class ChatAnswer(Answer):
                 return self._error(Blocked, f"A safety filter of {title} stopped the answer.")
             case "length":
                 return self._truncated("Raise max_tokens.")
-            case "":
+            case "model_length":  # Mistral: the context is full
+                return self._truncated("Shorten the prompt or send a smaller image.")
+            case "" | "abort":  # vLLM, SGLang: the server has cancelled the call
                 return self._unfinished()
             case "error":
                 return self._error(BadReply, f"{title} failed in the middle of its answer.")
@@ -116,7 +118,9 @@ def _usage(counts: Mapping[str, Any]) -> Usage | None:
 
 def _speed(timings: Mapping[str, Any]) -> float | None:
     speed = timings.get("predicted_per_second")
-    return float(speed) if isinstance(speed, int | float) and speed > 0 else None
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0 < speed <= PLAUSIBLE:
+        return None
+    return float(speed)
 
 
 def _first_choice(event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -242,7 +242,7 @@ def _optional(node: JsonObject) -> JsonObject:
         return {**node, "anyOf": [*node["anyOf"], {"type": "null"}]}
     if "enum" in node:
         node = {**node, "enum": [*node["enum"], None]}
-    return {**node, "type": [*([node["type"]] if isinstance(node["type"], str) else node["type"]), "null"]}
+    return {**node, "type": nodes.united([*nodes.types(node), "null"])}
 
 
 def _with_listed_children(node: JsonObject) -> JsonObject:
@@ -262,11 +262,10 @@ def _listed(node: JsonObject) -> JsonObject:
     if not nodes.is_open(node):
         return node
     node = nodes.typed(node)
-    named = node["type"]
     value = nodes.subschema(node.get("additionalProperties"))
     entry = {"type": "object", "properties": {"key": {"type": "string"}, "value": value}, "required": ["key", "value"]}
     listed = {**nodes.without(node, nodes.OWN_KEYWORDS["object"]), "items": entry}
-    listed["type"] = "array" if isinstance(named, str) else ["array" if kind == "object" else kind for kind in named]
+    listed["type"] = nodes.united("array" if kind == "object" else kind for kind in nodes.types(node))
     return listed
 
 

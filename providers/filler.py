@@ -17,6 +17,8 @@ Schema = dict[str, Any]
 _MAX_TRIES = 3_000
 _MAX_ITEMS = 1_000
 _COMBINED = frozenset({"allOf", "anyOf", "oneOf", "if"})
+_SUBSCHEMAS = frozenset({"items", "additionalProperties", "contains", "if", "then", "else"})
+_UNITED = frozenset({"required", "prefixItems", "allOf", "anyOf", "oneOf"})
 _TYPES = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "null": (),
@@ -193,7 +195,7 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
 
 def _branches(schema: Schema) -> Iterator[Any]:
     """Yield a schema for each combination of the branches of `allOf`, `anyOf`, `oneOf` and `if`."""
-    base: Any = {key: value for key, value in schema.items() if key not in _COMBINED}
+    base: Any = {key: value for key, value in schema.items() if key not in _COMBINED | {"then", "else"}}
     for sub in schema.get("allOf", ()):
         base = _merge(base, sub)
     for first, second in product(schema.get("anyOf", [True]), schema.get("oneOf", [True])):
@@ -214,13 +216,16 @@ def _merge(first: Any, second: Any) -> Any:
 
 
 def _both(key: str, first: Any, second: Any) -> Any:
-    if isinstance(first, bool | dict) and isinstance(second, bool | dict):  # schemas, or properties with their schemas
+    """Merge the values of a keyword. If they cannot be merged, return the second one."""
+    if key == "properties":
+        return {**first, **second, **{name: _merge(first[name], second[name]) for name in first.keys() & second.keys()}}
+    if key in _SUBSCHEMAS:
         return _merge(first, second)
     if key == "type":
         return [kind for kind in _TYPES if kind in first and kind in second] or second
     if key == "enum":
         return [value for value in first if value in second]
-    if isinstance(first, list):
+    if key in _UNITED:
         return [*first, *(each for each in second if each not in first)]
     if key.startswith(("min", "exclusiveMin")):
         return max(first, second)

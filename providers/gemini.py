@@ -191,7 +191,8 @@ def _safety(options: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     thresholds = options.get("safety_settings")
     if thresholds is None:
         return None
-    if not set(thresholds) <= set(types.HarmCategory) or not set(thresholds.values()) <= set(types.HarmBlockThreshold):
+    known = [*types.HarmBlockThreshold]  # a list, because the values may be unhashable
+    if not set(thresholds) <= set(types.HarmCategory) or not all(value in known for value in thresholds.values()):
         raise InvalidOption(f"Gemini's option safety_settings is invalid. Expected: {_SAFETY}.")
     return [{"category": category, "threshold": threshold} for category, threshold in thresholds.items()]
 

@@ -8,9 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 DEFAULT_RETRY_AFTER = 2.0  # seconds to wait after a 429 whose `Retry-After` cannot be used
 _MAX_DEPTH = 8
+_MAX_VALUES = 10_000
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
 # OpenAI, Groq and the proxies of vLLM and LiteLLM use these suffixes. OpenRouter's request limit has no suffix.
@@ -101,9 +103,13 @@ def _retry_info(body: object) -> float | None:
     return next((delay for delay in delays if delay is not None), None)
 
 
-def walk(body: object, depth: int = 0) -> Iterator[object]:
-    """Yield a parsed body and the values at any depth in it."""
+def walk(body: object) -> Iterator[object]:
+    """Yield a parsed body and the values at any depth in it: the first 10,000, because a server may send millions."""
+    return islice(_values(body, 0), _MAX_VALUES)
+
+
+def _values(body: object, depth: int) -> Iterator[object]:
     yield body
     if depth < _MAX_DEPTH and isinstance(body, Mapping | list):
         for part in body.values() if isinstance(body, Mapping) else body:
-            yield from walk(part, depth + 1)
+            yield from _values(part, depth + 1)

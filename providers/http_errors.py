@@ -70,6 +70,9 @@ def _cause(status: int, body: object, text: str, request: VisionRequest) -> Caus
     # "exceeded your current quota" means no credit at OpenAI but a rate limit at Gemini, so only codes are matched.
     if status == 429 and re.search(_QUOTA.texts, text):
         return _QUOTA
+    # openrouter.ai/docs/api/reference/errors-and-debugging: a blocked input has status 403 too
+    if status == 403 and re.search(_BLOCKED.texts, text):
+        return _BLOCKED
     if status in _BY_STATUS or status < 400:
         return _BY_STATUS.get(status, _WRONG_PATH)
     parameter = _parameter(body, text)
@@ -129,6 +132,13 @@ _MODEL = Cause(
     # OpenAI; LiteLLM: "Invalid model name"; transformers serve: "Server is pinned to" (measured with 5.23)
     "model_not_found|invalid model name|not a valid model|model not found|unknown model|server is pinned to",
 )
+_BLOCKED = Cause(
+    errors.Blocked,
+    "A safety filter of {title} blocked the request.",
+    # OpenAI, Azure; Anthropic; OpenRouter
+    "content_filter|content_policy_violation|responsibleaipolicyviolation|moderation_blocked|"
+    "content filtering policy|input was flagged",
+)
 _WRONG_PATH = Cause(
     errors.WrongPath, "The server responds, but not as {title} does ({status}). Check the path of the base URL."
 )
@@ -169,13 +179,7 @@ _CAUSES = (
         "{title} rejected the value of max_tokens: it is above the limit of {model}.",
         "maximum allowed number of output tokens",  # Anthropic
     ),
-    Cause(
-        errors.Blocked,
-        "A safety filter of {title} blocked the request.",
-        # OpenAI, Azure; Anthropic
-        "content_filter|content_policy_violation|responsibleaipolicyviolation|moderation_blocked|"
-        "content filtering policy",
-    ),
+    _BLOCKED,
     # llama-server: "does not match the expected peg-native format" (measured)
     Cause(errors.UnparsableOutput, "{title} could not parse the output of the model.", "peg-native"),
     _IMAGE,

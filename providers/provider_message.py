@@ -77,9 +77,21 @@ def _without_prompt(text: str, request: VisionRequest) -> str:
 
 
 def _echo(letters: str, prompt: str) -> int | None:
-    """Return the first index in `letters` at which 32 characters (or all of a shorter prompt) match the prompt."""
+    """Return the first index in `letters` at which 32 characters (or all of a shorter prompt) match the prompt.
+
+    Each match contains one of the blocks of 16 characters that the prompt consists of, so only the places around equal
+    blocks are compared. Searching the prompt for each part of `letters` can take seconds.
+    """
     length = min(_ECHO, len(prompt))
     if length < _SHORTEST_ECHO:
         return None
-    starts = range(len(letters) - length + 1)
-    return next((start for start in starts if letters[start : start + length] in prompt), None)
+    block = length // 2
+    blocks = {letters[start : start + block] for start in range(len(letters))}
+    near = {
+        prompt[max(start - block, 0) : start + length]
+        for start in range(0, len(prompt), block)
+        if prompt[start : start + block] in blocks
+    }
+    first = {letters[start : start + length]: start for start in reversed(range(len(letters)))}
+    parts = (text[start : start + length] for text in near for start in range(len(text) - length + 1))
+    return min((first[part] for part in parts if part in first), default=None)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from providers.base import JsonObject
@@ -89,9 +89,15 @@ def subschema(value: object) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def types(node: JsonObject) -> frozenset[str]:
+def types(node: JsonObject) -> list[str]:
     stated = node.get("type", ())
-    return frozenset({stated} if isinstance(stated, str) else stated)
+    return [stated] if isinstance(stated, str) else list(stated)
+
+
+def united(names: Iterable[str]) -> str | list[str]:
+    """Return the value of `type` for these types, of which each may occur several times."""
+    distinct = list(dict.fromkeys(names))
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
 def nullable(node: JsonObject) -> bool:
@@ -252,21 +258,21 @@ def typed(node: JsonObject) -> JsonObject:
     if "type" in node or "anyOf" in node:
         return node
     if "enum" in node or "const" in node:
-        names = list(dict.fromkeys(map(_json_type, const_as_enum(node)["enum"])))
+        names = list(map(_json_type, const_as_enum(node)["enum"]))
         names = [name for name in names if name != "integer" or "number" not in names]
     else:
         names = [name for name, words in OWN_KEYWORDS.items() if words & node.keys() and name != "integer"]
         names = names or ["string", "number", "boolean", "null"]
-    return {"type": names[0] if len(names) == 1 else names, **node}
+    return {"type": united(names), **node}
 
 
 def split_types(node: JsonObject, *, with_null: bool = False) -> JsonObject:
     """Translate a node with several types to an `anyOf` with one type each. `with_null`: null counts as a type."""
-    names = [node["type"]] if isinstance(node.get("type"), str) else list(node.get("type", ()))
+    names = types(node)
     if len([name for name in names if with_null or name != "null"]) < 2:
         return node
     rest = without(node, _TYPED | {"type", "enum"})
-    branches = [branch for branch in (_only(node, str(name)) for name in names) if branch.get("enum", True)]
+    branches = [branch for branch in (_only(node, name) for name in names) if branch.get("enum", True)]
     return {**rest, "anyOf": branches} if branches else node
 
 

@@ -23,7 +23,9 @@ from providers.text import Answer
 if TYPE_CHECKING:
     import httpx2
 
-_TRAILER_SECONDS = 1.0  # seconds to wait for the usage and the end of the stream after the finish reason
+_TRAILER_SECONDS = (
+    1.0  # seconds to wait for the usage and the end of the stream after the finish reason or the end mark
+)
 _OMITTED = ("Authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout")
 
 
@@ -58,7 +60,7 @@ class StainlessClient(ServerClient):
         return {**body, "stream": True}
 
     async def _responses(self, request: VisionRequest, answer: Answer) -> AsyncGenerator[object]:
-        """Yield the response or the events of a stream. Failures after the finish reason are ignored.
+        """Yield the response or the events of a stream. Failures after the finish reason or the end mark are ignored.
 
         The SDK's `SSEDecoder` (openai 3.3, anthropic 2.14) is not used: for each line it copies the event received so
         far (1.7 s of CPU for an event of 1 MB in lines of 10 bytes).
@@ -85,7 +87,7 @@ class StainlessClient(ServerClient):
                     complete = True
                     call = self._call(request, _TRAILER_SECONDS)
         except ProviderError:
-            if not answer.finish:
+            if not complete:
                 raise
         finally:
             await response.aclose()

@@ -1,6 +1,7 @@
 """Find the JSON object in the text that a model wrote, even while the text is incomplete.
 
 Code fences and explanations around the object are ignored: models add them if the server does not enforce the schema.
+So are the thoughts of a reasoning model, which some servers do not separate (perplexityai/api-discussion#245).
 Raw control characters inside strings are accepted: vLLM 0.32 writes them if the schema limits a string's length.
 """
 
@@ -67,7 +68,7 @@ def read(text: str, validator: Validator) -> Reading:
         return Reading(text, None, problems=(_TOO_LONG,))
     first: JsonObject | None = None
     problems: tuple[Problem, ...] = ()
-    for candidate in islice(objects(text), _MAX_CANDIDATES):
+    for candidate in islice(objects(text[_thoughts_end(text) :]), _MAX_CANDIDATES):
         first = candidate if first is None else first
         try:
             valid = _validate(candidate, validator)
@@ -78,6 +79,11 @@ def read(text: str, validator: Validator) -> Reading:
         else:
             return Reading(text, candidate, valid.value, valid.warnings)
     return Reading(text, first, problems=problems or (_NOT_JSON,))
+
+
+def _thoughts_end(text: str) -> int:
+    """Return the index where the thoughts end, 0 if there are none. The mark <think> is absent if the prompt has it."""
+    return 0 if text.lstrip().startswith(("{", "```")) else text.rfind("</think>") + 1
 
 
 def _validate(candidate: JsonObject, validator: Validator) -> Validated:
@@ -139,8 +145,9 @@ def _replace_surrogates(value: Any) -> Any:
 
 def partial_object(text: str, schema: JsonObject) -> JsonObject | None:
     """Parse an unfinished object, whose last string may be incomplete. Return None if no object has begun."""
-    start = text.find("{")
-    if start < 0:
+    thoughts_end = _thoughts_end(text)
+    start = text.find("{", thoughts_end)
+    if start < 0 or text.find("<think>", thoughts_end, start) >= 0:
         return None
     try:
         value = from_json(text[start:], allow_partial="trailing-strings", allow_inf_nan=False)

@@ -115,7 +115,6 @@ def _vision_request(plan: Plan, target: Target, image: Prepared, run: Run) -> Vi
         schema=perspective.json_schema,
         schema_name=perspective.name,
         options=Options(**{field.name: getattr(options, field.name) for field in fields(Options)}),
-        credentials=target.credentials,
         image_is_shared=plan.image_is_shared,
     )
 

@@ -89,8 +89,7 @@ class StructuredOutput:
         completion = await self._complete(replace(self.request, turns=turns) if turns else self.request)
         reading = await read_answer(completion.text, self.perspective, self.run.deadline)
         if reading.result is None:
-            key = self.target.credentials.api_key  # a server may repeat the headers of the request, so keys are masked
-            self.run.attempts.reject_last(completion.text.replace(key, "[key]") if key else completion.text)
+            self.run.attempts.reject_last(self.dispatcher.without_keys(self.target, completion.text))
         return reading
 
     async def _complete(self, request: VisionRequest) -> Completion:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from bridge.dispatch.clients import OutputModes
 from bridge.dispatch.endpoint import Admission, Endpoint, outcome
 from bridge.dispatch.queue import Route
 from bridge.errors import AddressRefused, CircuitBreakerOpen, QueueFull
@@ -30,7 +31,7 @@ _PATIENCE = 10.0  # a timeout after at least this time shows that the server is 
 class Timeouts:
     """Time limits of one provider call, in seconds.
 
-    `total`: limit of the complete call. `silence`: limit of each wait for the next bytes, None if unlimited.
+    `total`: limit of the complete call. `silence`: limit of each wait for the next event, None if unlimited.
     `patient`: whether a timeout counts as a failure of the server. It does after 10 seconds, or after the configured
     limit if that is shorter.
     """
@@ -42,10 +43,15 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Retries:
-    """The retries of one call. `timeout`, `attempt_timeout`: if the endpoint sets none. `failed`: not to try now."""
+    """The retries of one call.
+
+    `modes`: the remembered output modes; with None, the call begins with the request's mode. `timeout`,
+    `attempt_timeout`: if the endpoint sets none. `failed`: not to try now.
+    """
 
     route: Route
     run: Run
+    modes: OutputModes | None = None
     timeout: float = 0
     attempt_timeout: float = 0
     failed: list[Endpoint] = field(default_factory=list)

@@ -76,8 +76,8 @@ class Dispatcher:
         retried, if possible at another endpoint, while `run.attempts` allows it. Each provider call is recorded there.
         Raises ProviderError, DeadlineExceeded and ProviderUnavailable.
         """
-        settings = self._settings
-        retries = Retries(self._route(target), run, settings.provider_timeout, settings.attempt_timeout)
+        limits = self._settings.provider_timeout, self._settings.attempt_timeout
+        retries = Retries(self._route(target), run, self._modes[target.trusted], *limits)
         while True:
             admission = await retries.enter()
             try:
@@ -93,6 +93,13 @@ class Dispatcher:
         """Return the request in the next output mode that is less strict than the last attempt's, or None."""
         client = await self._clients.open(target.config, target.trusted, run)
         return client.lower(replace(request, output_mode=run.attempts.calls[-1].output_mode))
+
+    def without_keys(self, target: Target, text: str) -> str:
+        """Mask the keys of the target's endpoints in an answer. A server may repeat the headers of its request."""
+        route = self._route(target)
+        for key in {route.credentials(endpoint).api_key for endpoint in route.endpoints} - {""}:
+            text = text.replace(key, "[key]")
+        return text
 
     async def list_models(self, target: Target, run: Run) -> tuple[Model, ...]:
         """Return the models that the provider lists. Raises ProviderError or DeadlineExceeded."""
@@ -191,10 +198,10 @@ class Dispatcher:
         try:
             client = await self._clients.open(config, target.trusted, run)
             timeouts = retries.timeouts(endpoint)
-            first_mode = self._modes[target.trusted].first(config.kind, config.base_url, request)
-            request = replace(
-                request, credentials=route.credentials(endpoint), output_mode=lowest(request.output_mode, first_mode)
-            )
+            request = replace(request, credentials=route.credentials(endpoint))
+            if retries.modes is not None:
+                first_mode = retries.modes.first(config.kind, config.base_url, request)
+                request = replace(request, output_mode=lowest(request.output_mode, first_mode))
             attempt = self._new_attempt(endpoint, config, target, request, run)
             async with aclosing(make_attempt(client, request, attempt, run, timeouts)) as chunks:
                 async for chunk in chunks:
@@ -205,8 +212,8 @@ class Dispatcher:
             result = error
             raise
         finally:
-            if isinstance(result, _ACCEPTED):
-                self._remember_mode(target, request, run)
+            if retries.modes is not None and isinstance(result, _ACCEPTED):
+                _remember_mode(retries.modes, request, run)
             admission.end(result, request, patient=timeouts.patient)
             route.queue.advance()
 
@@ -228,16 +235,17 @@ class Dispatcher:
             sent_bytes=len(request.image.data) if request.image and config.base_url else 0,
         )
 
-    def _remember_mode(self, target: Target, request: VisionRequest, run: Run) -> None:
-        """Remember the accepted output mode for each endpoint that rejected the schema in this run."""
-        for attempt in run.attempts.calls:
-            if attempt.outcome == "schema_rejected" and attempt.model == request.model:
-                self._modes[target.trusted].remember(attempt.kind, attempt.address, request)
-
 
 def _config(endpoint: Endpoint, target: Target) -> ProviderConfig:
     """Return the configuration for the call. A request may give another path at the configured origin."""
     return target.config if target.endpoint else endpoint.config
+
+
+def _remember_mode(modes: OutputModes, request: VisionRequest, run: Run) -> None:
+    """Remember the accepted output mode for each endpoint that rejected the schema in this run."""
+    for attempt in run.attempts.calls:
+        if attempt.outcome == "schema_rejected" and attempt.model == request.model:
+            modes.remember(attempt.kind, attempt.address, request)
 
 
 def _known_models(configured: Configured, default_model: str) -> dict[str, set[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.captioning.answers import PARTIAL_INTERVAL, PartialObjects, objects, partial_object
+from bridge.captioning.answers import PARTIAL_INTERVAL, PartialObjects, objects, partial_object, read
 from bridge.deadline import Deadline
 from bridge.run import Run
 from perspectives.catalog import LIBRARY, load
@@ -43,6 +43,12 @@ def test_untrusted_text_is_read_in_bounded_time(text: str) -> None:
     before = time.process_time()
     assert all(isinstance(value, dict) for value in objects(text))
     assert time.process_time() - before < CPU_SECONDS
+
+
+def test_a_text_that_contains_the_marks_of_thoughts_is_read() -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}, "box": {"type": "object"}}}
+    answer = {"text": "<think> and </think>", "box": {"x": 1}}
+    assert read(json.dumps(answer), perspective(schema).validator).result == answer
 
 
 def test_unpaired_surrogates_are_replaced() -> None:
@@ -101,6 +107,9 @@ async def test_partial_objects_at_most_every_fifty_milliseconds_and_when_they_ch
         ('{"caption": "a cup"} Anything else?', {"caption": "a cup"}),
         ('{"a":' * 100_000, None),
         ('{"caption": "a \\ud83d', {"caption": "a "}),
+        ('<think>Maybe {"caption": "a dog"}', None),
+        ('{"caption": "the text <think></think> {', {"caption": "the text <think></think> {"}),
+        ('Maybe {"caption": "a dog"}</think>\n{"caption": "a c', {"caption": "a c"}),
     ],
 )
 def test_the_object_in_an_unfinished_text(text: str, result: object) -> None:

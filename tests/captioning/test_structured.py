@@ -16,7 +16,7 @@ from providers import errors
 from providers.base import OutputMode, ProviderConfig
 from tests.contract.kinds import only
 from tests.contract.schemas import PLAIN
-from tests.dispatch.dispatching import REQUEST, TARGET, attempts, dispatching, endpoints_of, new_run, outcomes
+from tests.dispatch.dispatching import REQUEST, TARGET, attempts, dispatching, endpoint, endpoints_of, new_run, outcomes
 from tests.servers import OpenAIServer
 from tests.servers import behaviours as b
 
@@ -84,6 +84,20 @@ async def test_re_asks_are_limited_by_the_allowed_calls(
     assert ("once" if answers == 1 else f"{answers} times") in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>Maybe {"caption": "a dog"}?</think>\n{"caption": "a cup"}',
+        'Maybe {"caption": "a dog"}?</think>```json\n{"caption": "a cup"}\n```',
+        '{"caption": "a cup"}</think>',
+    ],
+)
+async def test_an_object_in_the_thoughts_of_a_model_is_not_the_answer(server: OpenAIServer, text: str) -> None:
+    server.reply(b.Answer(text))
+    reading = await generate(server, new_run(60))
+    assert (reading.result, reading.text) == ({"caption": "a cup"}, text)
+
+
 @pytest.mark.parametrize("invalid", [b.InvalidJson("PRIVATE text"), WRONG])
 async def test_errors_and_logs_contain_no_answer_text(
     server: OpenAIServer, invalid: b.Behaviour, caplog: pytest.LogCaptureFixture
@@ -97,6 +111,19 @@ async def test_errors_and_logs_contain_no_answer_text(
     logged = [f"{record.getMessage()}{record.args}{record.exc_info}" for record in caplog.records]
     assert "PRIVATE" not in f"{raised.value!s}{raised.value.problems}{logged}"
     assert not [record for record in caplog.records if record.name.startswith("instructor")]
+
+
+async def test_an_invalid_answer_is_recorded_without_the_key_of_any_endpoint(server: OpenAIServer) -> None:
+    """The endpoints of a provider may have different keys."""
+    server.default = b.InvalidJson("Authorization: Bearer key-of-a, or key-of-b")
+    run = new_run(60)
+    endpoints = [endpoint(name, server.url, f"key-of-{name}") for name in "ab"]
+    async with dispatching(*endpoints, strategy="round_robin") as dispatcher:
+        output = StructuredOutput(replace(REQUEST, schema=PLAIN), TARGET, PERSPECTIVE, dispatcher, run)
+        with pytest.raises(OutputInvalid):
+            await output.generate(1)
+    masked = "Authorization: Bearer [key], or [key]"
+    assert attempts(run, lambda attempt: (attempt.endpoint, attempt.raw_text)) == [("a", masked), ("b", masked)]
 
 
 async def test_a_cancellation_during_a_re_ask_ends_it(server: OpenAIServer) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from tests.contract.target import Target, make_target
 from tests.servers.behaviours import Answer, Raw
 from tests.servers.call import Call
 
-WRONG_VALUES: tuple[Any, ...] = (None, -1, 1e308, True, "x", [None], {"x": None}, "\ud800")
+WRONG_VALUES: tuple[Any, ...] = (None, -1, 1e308, 10**400, math.inf, True, "x", [None], {"x": None}, "\ud800")
 BODIES = (
     *(b"", b" ", b"null", b"[]", b"{}", b"3", b'"text"', b"{", b'{"a":', b"\xff\xfe", b"\x00", b"data: {}\n\n"),
     *(b"[" * 50_000, b'{"a":' * 50_000, b"NaN", b"1" * 10_000, b'{"error": {}}', b'{"error": ""}'),

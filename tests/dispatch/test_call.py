@@ -345,3 +345,15 @@ async def test_a_connection_test_calls_each_endpoint_and_ignores_an_open_breaker
         results = [(name, check.steps[-1].status) for name, check in checks.items()]
     assert results == [("a", "success"), ("b", "success")]
     assert outcomes(run) == [("a", "ok"), ("b", "ok")]
+
+
+async def test_each_connection_test_begins_with_the_strictest_output_mode(server: OpenAIServer) -> None:
+    server.modes = frozenset({"json_object", "text"})
+    server.default = b.Answer({"answer": "image-received"})
+    async with dispatching(*endpoints_of(server)) as dispatcher:
+        for _ in range(2):
+            run = new_run()
+            result = (await dispatcher.check(TARGET, MODEL, run))["a"]
+            assert result.schema_enforced is False
+            modes = attempts(run, lambda attempt: attempt.output_mode)
+            assert modes == ["json_schema", "json_schema_relaxed", "json_object"]

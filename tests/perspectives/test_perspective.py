@@ -149,6 +149,7 @@ def test_unusual_files_load_with_a_warning(oddity: str) -> None:
     ("change", "pointer"),
     [
         *(({"name": name}, "/name") for name in (None, "a/b", "..", "a\nb", "x" * 200, ["a"], *RESERVED)),
+        *(({"schema_fields": fields}, "/schema_fields") for fields in ([], {})),
         ({"schema_fields": [TEXT, TEXT]}, "/schema_fields/1/name"),
         *(({"schema_fields": [{**TEXT, "type": kind}]}, "/schema_fields/0/type") for kind in ("list", 5, {"a": 1})),
         ({"schema_fields": [{**TEXT, "type": "list", "fields": [TEXT]}]}, "/schema_fields/0/type"),
@@ -178,6 +179,8 @@ def test_an_inline_perspective_needs_only_a_prompt_and_a_schema() -> None:
     assert perspective.schema_fields == [{"name": "a", "type": "str", "description": "", "is_list": False}]
     assert parse({**INLINE, "name": "list"}, reserved_check=False).name == "list"
     assert_same_from_wire(perspective)
+    for root in ({"additionalProperties": {"type": "string"}}, {"oneOf": [INLINE["json_schema"]]}):
+        assert_same_from_wire(parse({**INLINE, "json_schema": {"type": "object", **root}}))
 
 
 def test_json_schema_is_described_in_graphcaps_notation() -> None:

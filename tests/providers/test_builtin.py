@@ -70,6 +70,8 @@ FIELDS: list[tuple[Any, Any]] = [
     ({"oneOf": [{"type": "integer", "multipleOf": 5}, {"type": "integer", "multipleOf": 3}]}, 5),
     ({"allOf": [{"type": "integer", "minimum": 2}, {"maximum": 9}, {"multipleOf": 4}]}, 4),
     ({"allOf": [{"type": "array", "items": {"const": 1}, "minItems": 2}, {"minItems": 1}]}, [1, 1]),
+    ({"allOf": [{"type": "integer", "default": []}, {"default": True}, {"examples": [1]}]}, 0),
+    ({"type": "integer", "oneOf": [{"if": {}}], "then": {"if": {}}}, 0),
     ({**OBJECT, "if": {"required": ["n"]}, "then": {"required": ["m"]}}, {"n": SENTENCE, "m": SENTENCE}),
     ({"type": "object", "properties": {"t": {"type": "string"}, "i": {"type": "integer"}}}, {"t": SENTENCE}),
 ]
@@ -92,6 +94,7 @@ for _ in range(7):
         {"type": "string", "pattern": r"^[A-Z]{3}-\d{4}$"},
         {"type": "string", "minLength": 10**9},
         {"type": "integer", "minimum": 5, "maximum": 4},
+        {"allOf": [{"const": []}, {"const": 1}]},
         {"type": "array", "items": {"enum": [1]}, "minItems": 2, "uniqueItems": True},
         False,
         DEEP,

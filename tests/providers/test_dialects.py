@@ -148,12 +148,13 @@ def test_openai_strict_makes_optional_properties_nullable_and_required() -> None
             "c": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
             "d": {"type": ["string", "null"]},
             "e": {"const": 1},
+            "f": {"type": ["string", "null"], "enum": ["x"]},
         },
         "required": ["a"],
     }
     strict = dialects.openai_strict(schema)
     said = "Null if there is nothing to say."
-    assert strict["required"] == ["a", "b", "c", "d", "e"]
+    assert strict["required"] == ["a", "b", "c", "d", "e", "f"]
     assert strict["additionalProperties"] is False
     assert strict["properties"] == {
         "a": {"type": "string"},
@@ -161,6 +162,7 @@ def test_openai_strict_makes_optional_properties_nullable_and_required() -> None
         "c": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}], "description": said},
         "d": {"type": ["string", "null"]},
         "e": {"type": ["integer", "null"], "enum": [1, None], "description": said},
+        "f": {"type": ["string", "null"], "enum": ["x", None], "description": said},
     }
 
 
@@ -173,6 +175,7 @@ def test_anthropic_closes_objects_and_keeps_optional_properties() -> None:
     entries = inside(dialects.anthropic, {"type": "object", "additionalProperties": {"type": "string"}})
     assert entries["items"]["properties"] == {"key": {"type": "string"}, "value": {"type": "string"}}
     assert entries["items"]["additionalProperties"] is False
+    assert inside(dialects.anthropic, {"type": ["array", "object"]})["type"] == "array"
 
 
 def test_gemini_keeps_array_bounds_within_a_budget() -> None:

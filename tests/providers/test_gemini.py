@@ -27,6 +27,14 @@ async def test_configured_options_are_sent(pool: Pool, server: WireServer) -> No
     assert "x-server-timeout" not in server.call.headers
 
 
+@pytest.mark.parametrize("threshold", ["SOME", 5, ["OFF"], {"OFF": "OFF"}], ids=str)
+async def test_an_invalid_safety_threshold_is_reported(pool: Pool, server: WireServer, threshold: object) -> None:
+    settings = {"HARM_CATEGORY_HARASSMENT": threshold}
+    target = make_target(KIND_BY_NAME["gemini"], server, pool, options={"safety_settings": settings})
+    assert type(await target.failure()) is errors.InvalidOption
+    assert not server.calls
+
+
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [

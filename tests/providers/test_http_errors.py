@@ -1,5 +1,6 @@
 """Classification of error responses, with bodies from real servers."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from providers import errors
 from providers.base import Credentials, Spec, VisionRequest
 from providers.http_errors import classify
 
+CPU_SECONDS = 3.0
 SECRET = "sk-quoted-by-the-server"
 SPEC = Spec("x", "X", "https://api.x.example/v1", key_env=("X_KEY",), needs_key=True)
 REQUEST = VisionRequest("m1", "Look.", 5, credentials=Credentials("sk-of-the-call"))
@@ -44,6 +46,8 @@ BODIES: list[tuple[int, Any, type[errors.ProviderError]]] = [
     (400, text("At least one of the image dimensions exceed max allowed size: 8000 pixels"), errors.ImageRejected),
     (400, text("Could not process image", type="invalid_request_error"), errors.ImageRejected),
     (400, text("Output blocked by content filtering policy"), errors.Blocked),
+    (403, text("Your chosen model requires moderation and your input was flagged", code=403), errors.Blocked),
+    (403, text("This key has no access to the model"), errors.AuthFailed),
     (501, "", errors.ServerFailed),
     (405, "", errors.WrongPath),
 ]
@@ -89,6 +93,13 @@ def test_rejected_schema(status: int, message: str, explained: bool) -> None:
 
 def test_listing_at_a_wrong_path_is_not_an_unknown_model() -> None:
     assert type(error_for(404, "Not Found: /wrong/models", model="")) is errors.WrongPath
+
+
+@pytest.mark.parametrize("entry", [1, {"retryDelay": {}}], ids=str)
+def test_a_body_of_millions_of_values_is_classified_in_bounded_time(entry: object) -> None:
+    before = time.process_time()
+    assert type(error_for(429, {"error": {"message": "m", "details": [entry] * 4_000_000}})) is errors.RateLimited
+    assert time.process_time() - before < CPU_SECONDS
 
 
 def test_a_key_error_names_the_variable() -> None:

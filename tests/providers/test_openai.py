@@ -1,6 +1,7 @@
 """The client on the openai package: behaviour that is not part of the contract of all clients."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -28,10 +29,11 @@ async def test_a_failure_after_the_finish_reason_is_ignored(target: Target, endi
     assert (await target.ask(True)).text == "A boat."
 
 
-async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(target: Target, pool: Pool) -> None:
+@pytest.mark.parametrize("stream", [EVENT, b'data: {"choices": [{"delta": {"content": "A b"}}]}\n\ndata: [DONE]\n\n'])
+async def test_a_stream_that_stays_open_after_its_end_is_closed(target: Target, pool: Pool, stream: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + stream)
         await writer.drain()
         await reader.read()  # the request's body, then the end of the connection
         writer.close()
@@ -39,7 +41,11 @@ async def test_a_stream_that_stays_open_after_the_finish_reason_is_closed(target
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         host, port = listening.sockets[0].getsockname()
         open_ended = make_target(target.kind, target.server, pool, base_url=f"http://{host}:{port}")
-        assert (await open_ended.ask(True)).text == "A boat."
+        if stream is EVENT:
+            assert (await open_ended.ask(True)).text == "A boat."
+        else:
+            error = await open_ended.failure(True)
+            assert (type(error), error.message) == (errors.BadReply, "vLLM ended its answer before it was complete.")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,37 @@ async def test_an_error_inside_a_200_is_classified(
     content_type = "text/event-stream" if streamed else "application/json"
     target.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
     assert type(await target.failure(streamed)) is expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "sentence"),
+    [
+        ("model_length", errors.Truncated, "Shorten the prompt or send a smaller image."),
+        ("abort", errors.BadReply, "ended its answer before it was complete."),
+    ],
+)
+async def test_finish_reasons_of_incomplete_answers(
+    target: Target, streamed: bool, reason: str, expected: type[errors.ProviderError], sentence: str
+) -> None:
+    content = {"delta" if streamed else "message": {"content": "A b"}, "finish_reason": reason}
+    event = json.dumps({"choices": [content]})
+    content_type = "text/event-stream" if streamed else "application/json"
+    body = f"data: {event}\n\n" if streamed else event
+    target.server.reply(b.Status(200, {"content-type": content_type}, body.encode()))
+    error = await target.failure(streamed)
+    assert type(error) is expected
+    assert error.message.endswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("speed", "expected"),
+    [("41.5", 41.5), *((odd, None) for odd in ("1e999", "1" + "0" * 400, "Infinity", "NaN", "true", "-1", '"9"'))],
+    ids=lambda value: str(value)[:9],
+)
+async def test_only_a_plausible_speed_is_read(target: Target, speed: str, expected: float | None) -> None:
+    answer = '"choices": [{"message": {"content": "A boat."}, "finish_reason": "stop"}]'
+    target.server.reply(b.Raw(f'{{{answer}, "timings": {{"predicted_per_second": {speed}}}}}'.encode()))
+    assert (await target.ask(False)).tokens_per_second == expected
 
 
 async def test_announced_rate_limits_are_on_answers_and_errors(pool: Pool, streamed: bool) -> None:

@@ -1,6 +1,7 @@
 """Provider messages: one short line without keys, prompts, addresses or paths."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from providers.base import Credentials, Turn, VisionRequest
 from providers.provider_message import MAX_LENGTH, provider_message
 
+CPU_SECONDS = 3.0
 KEY = "key-of-the-caller"
 PROMPT = 'Describe the "secret" harbour at night, in plain words, for the catalogue of 1987.'
 REQUEST = VisionRequest("m1", PROMPT, 5, turns=(Turn("user", "short"),), credentials=Credentials(KEY))
@@ -37,6 +39,24 @@ REQUEST = VisionRequest("m1", PROMPT, 5, turns=(Turn("user", "short"),), credent
 )
 def test_messages(body: Any, expected: str) -> None:
     assert provider_message(body, REQUEST) == expected
+
+
+@pytest.mark.parametrize("length", [9, 20, 31, 32, 33, 82])
+@pytest.mark.parametrize("start", [0, 7, 16, 31])
+def test_a_message_is_cut_where_32_characters_of_the_prompt_begin(start: int, length: int) -> None:
+    letters = "".join(filter(str.isalnum, PROMPT))
+    echo = letters[start : start + length]
+    expected = "reason: […]" if len(echo) >= 32 else f"reason: {echo}"
+    assert provider_message(f"reason: {echo}", REQUEST) == expected
+    short = VisionRequest("m1", letters[start : start + 9], 5)
+    assert provider_message(f"reason: {echo}", short) == "reason: […]"
+
+
+def test_a_message_is_compared_with_long_prompts_in_bounded_time() -> None:
+    request = VisionRequest("m1", "a" * 8_000_000, 5)
+    before = time.process_time()
+    assert provider_message(("a" * 31 + "b ") * 30, request).startswith("a" * 31)
+    assert time.process_time() - before < CPU_SECONDS
 
 
 def test_a_long_message_is_cut() -> None:
