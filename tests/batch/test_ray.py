@@ -35,8 +35,12 @@ _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
 _KEY = "sk-secret-of-the-run"
-_EQUAL = {"RAY_worker_niceness": "0"}
-"""Ray gives its workers the niceness 15. With it, they would hardly run beside other tests."""
+_PROCESSES = {"RAY_worker_niceness": "0", "PYTHONDONTWRITEBYTECODE": ""}
+"""Environment variables of Ray's processes.
+
+Ray gives its workers the niceness 15. With it, they would hardly run beside other tests. A process that finds no
+bytecode compiles Ray Data for 2 s, and the tests start more than 50 processes.
+"""
 _PORTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 
 
@@ -95,7 +99,7 @@ class RayCluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_period_ms": "1000",  # a dead node is noticed after 5 periods, which are 3 s by default
-            **_EQUAL,
+            **_PROCESSES,
         }
         self.folder, self._port = folder, free_port()
         self._head = f"127.0.0.2:{self._port}"
@@ -216,11 +220,15 @@ def test_from_a_bucket_to_a_bucket_though_a_node_dies(
     tmp_path: Path,
 ) -> None:
     import s3fs
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.s3 import s3_backends
 
     secret, url = s3["AWS_SECRET_ACCESS_KEY"], s3["AWS_ENDPOINT_URL"]
     fs = s3fs.S3FileSystem(key="a", secret=secret, endpoint_url=url, use_listings_cache=False)
     fs.mkdir("there")
-    fs.pipe({f"there/in/{name}": picture(number) for number, name in enumerate(_NAMES)})
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # of the server, in this process: 2,000 uploads would take 15 s
+    for number, name in enumerate(_NAMES):
+        backend.put_object("there", f"in/{name}", picture(number))
     arguments = ("s3://there/in", "--output-dir", "s3://there/out", "--out", "jsonl")
     server.calls.clear()
     assert batch(*arguments, *at(server), "--limit", "25", **s3).code == 0
@@ -297,7 +305,7 @@ def test_a_second_interrupt_ends_a_local_cluster(vllm_server: OpenAIServer, tmp_
     photos(tmp_path, *(f"{number}.jpg" for number in range(200)))
     vllm_server.reply(*(b.Answer(),) * 127)  # all images of one block, whichever is first of the two that run together
     vllm_server.default = b.Hold()
-    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json", **_EQUAL) as process:
+    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json", **_PROCESSES) as process:
         assert process.stdout is not None
         assert len(list(islice((line for line in process.stdout if '"captioned"' in line), 64))) == 64
         ends = [os.pidfd_open(number) for number in children_of(process.pid)]
