@@ -18,7 +18,8 @@ MODEL = "gpt-4.1-mini"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _CONFIGURATION = re.compile(
-    r"(GRAPHCAP|OPENAI|OLLAMA|GEMINI|GOOGLE|VLLM|OTEL|MALLOC)_.*|.*_API_KEY|.*_PROXY|WEB_CONCURRENCY", re.IGNORECASE
+    r"(GRAPHCAP|OPENAI|OLLAMA|GEMINI|GOOGLE|VLLM|OTEL|MALLOC)_.*|.*_API_KEY|.*_PROXY|WEB_CONCURRENCY|PYTHONDONTWRITEBYTECODE",
+    re.IGNORECASE,
 )
 
 
@@ -105,7 +106,7 @@ def wired(provider: Running | None) -> dict[str, str]:
 
 
 def clean(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this environment without variables for providers, proxies or the bridge, plus `environment`."""
+    """Return this environment without variables for providers, proxies, bytecode or the bridge, plus `environment`."""
     kept = {name: value for name, value in os.environ.items() if not _CONFIGURATION.fullmatch(name)}
     return {**kept, "PYTHONUNBUFFERED": "1", **(environment or {})}
 

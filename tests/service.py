@@ -24,13 +24,16 @@ _ADDRESS = re.compile(r'serves (http://[^\s"]+)')
 T = TypeVar("T")
 AMBIENT = re.compile(
     r"(OPENAI|ANTHROPIC|GEMINI|GOOGLE|OLLAMA|VLLM|OPENROUTER|LMSTUDIO|LM_STUDIO|LLAMACPP|LITELLM|OTEL|HF)_.*|.*_API_KEY"
-    r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|COLUMNS|LINES|(HTTPS?|ALL|NO)_PROXY",
+    r"|GRAPHCAP_(?!REQUIRE_TOOLS).*|WEB_CONCURRENCY|COLUMNS|LINES|(HTTPS?|ALL|NO)_PROXY|PYTHONDONTWRITEBYTECODE",
     re.IGNORECASE,
 )
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without variables that configure the bridge, a provider or a proxy."""
+    """Return the environment without variables that configure the bridge, a provider, a proxy or Python's bytecode.
+
+    A process that finds no bytecode needs a second more to start.
+    """
     return {name: value for name, value in os.environ.items() if not AMBIENT.fullmatch(name)}
 
 

@@ -35,12 +35,8 @@ _ATTEMPTS = 7
 _HANG_GUARD = 350
 """Seconds until a command that does not end, or makes no call, is a failure. Ray may need minutes on a busy machine."""
 _KEY = "sk-secret-of-the-run"
-_PROCESSES = {"RAY_worker_niceness": "0", "PYTHONDONTWRITEBYTECODE": ""}
-"""Environment variables of Ray's processes.
-
-Ray gives its workers the niceness 15. With it, they would hardly run beside other tests. A process that finds no
-bytecode compiles Ray Data for 2 s, and the tests start more than 50 processes.
-"""
+_EQUAL = {"RAY_worker_niceness": "0"}
+"""Ray gives its workers the niceness 15. With it, they would hardly run beside other tests."""
 _PORTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 
 
@@ -99,7 +95,7 @@ class RayCluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_period_ms": "1000",  # a dead node is noticed after 5 periods, which are 3 s by default
-            **_PROCESSES,
+            **_EQUAL,
         }
         self.folder, self._port = folder, free_port()
         self._head = f"127.0.0.2:{self._port}"
@@ -305,7 +301,7 @@ def test_a_second_interrupt_ends_a_local_cluster(vllm_server: OpenAIServer, tmp_
     photos(tmp_path, *(f"{number}.jpg" for number in range(200)))
     vllm_server.reply(*(b.Answer(),) * 127)  # all images of one block, whichever is first of the two that run together
     vllm_server.default = b.Hold()
-    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json", **_PROCESSES) as process:
+    with started(tmp_path, *at(vllm_server), "--engine", "ray", "--num-actors", "1", "--json", **_EQUAL) as process:
         assert process.stdout is not None
         assert len(list(islice((line for line in process.stdout if '"captioned"' in line), 64))) == 64
         ends = [os.pidfd_open(number) for number in children_of(process.pid)]
