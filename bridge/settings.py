@@ -1,5 +1,6 @@
 """The settings of the service, read once at start. All mistakes are reported together."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,6 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.strip().startswith("["):
-        import json
-
         return json.loads(value)
     return [item.strip() for item in value.split(",") if item.strip()]
 
