@@ -18,14 +18,13 @@ _LINGER_SECONDS = 5.0  # after the deadline, to accept the last message
 class Writer:
     """Sends messages to the client, one after another.
 
-    If the client does not accept a message within `stall` seconds, or soon after the deadline of the request, or is
+    If the client does not accept a message within `STALL_SECONDS`, or soon after the deadline of the request, or is
     disconnected, `closed` is set and all later messages are dropped.
     """
 
-    def __init__(self, send: Send, stall: float = STALL_SECONDS) -> None:
+    def __init__(self, send: Send) -> None:
         self.closed = asyncio.Event()
         self._send = send
-        self._stall = stall
         self._lock = asyncio.Lock()
 
     async def send(self, message: Message, deadline: Deadline | None = None) -> None:
@@ -33,7 +32,7 @@ class Writer:
         async with self._lock:
             if self.closed.is_set():
                 return
-            seconds = self._stall if deadline is None else min(self._stall, deadline.left() + _LINGER_SECONDS)
+            seconds = STALL_SECONDS if deadline is None else min(STALL_SECONDS, deadline.left() + _LINGER_SECONDS)
             try:
                 async with asyncio.timeout(seconds):
                     await self._send(message)

@@ -7,7 +7,7 @@ from pydantic import RootModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bridge.api.connection import STALL_SECONDS, Writer, disconnected
+from bridge.api.connection import Writer, disconnected
 from bridge.api.drain import Drain
 from bridge.api.middleware.request_context import DISCONNECTED
 from bridge.captioning.models import EVENT, ErrorEvent, Event
@@ -26,15 +26,13 @@ class StreamEvent(RootModel[Event]):
 class EventStreamResponse(Response):
     """Sends the events of a stream, and a comment after `ping` seconds without an event.
 
-    The work is cancelled if the client disconnects, if it accepts no data for `stall` seconds, or if it has still not
-    accepted the data shortly after the deadline (see `Writer`).
+    The work is cancelled if the client disconnects or stops reading (see `Writer`).
     (FastAPI 0.165 supports SSE only for routes that send SSE alone.)
     """
 
     media_type = MEDIA_TYPE
 
     ping = 15.0
-    stall = STALL_SECONDS
 
     def __init__(self, events: EventStream, run: Run) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -48,7 +46,7 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         drain: Drain = scope["state"]["drain"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        writer = Writer(send, self.stall)
+        writer = Writer(send)
         async with self._events:
             writing = asyncio.create_task(self._write(writer, scope["state"]["record"]))
             leaving = asyncio.create_task(disconnected(receive))

@@ -20,15 +20,18 @@ from tests.servers import behaviours as b
 from tests.service import Service
 
 
-def connection(services: Services, receive: Receive, send: Send, **options: float) -> Connection:
+def connection(services: Services, receive: Receive, send: Send) -> Connection:
     """Return the handler of a WebSocket whose client is simulated by `receive` and `send`."""
     app = SimpleNamespace(state=SimpleNamespace(services=services))
     scope = {"type": "websocket", "path": "/", "headers": [], "app": app, "state": state()}
-    return Connection(WebSocket(scope, receive, send), **options)
+    return Connection(WebSocket(scope, receive, send))
 
 
-async def test_a_websocket_that_is_not_read_is_closed(services: Services, vllm_server: OpenAIServer) -> None:
+async def test_a_websocket_that_is_not_read_is_closed(
+    services: Services, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client does not read the result. The call of its other request is cancelled."""
+    monkeypatch.setattr("bridge.api.connection.STALL_SECONDS", 0.1)
     vllm_server.reply(b.Hang("first"))
     vllm_server.default = b.Answer(streams.GOOD)
     body = streams.caption(vllm_server)
@@ -47,7 +50,7 @@ async def test_a_websocket_that_is_not_read_is_closed(services: Services, vllm_s
             await asyncio.Future()
 
     async with asyncio.timeout(GUARD):
-        await connection(services, receive, send, stall=0.1).serve()
+        await connection(services, receive, send).serve()
         await asyncio.to_thread(vllm_server.wait_for_hang_ups, 1)
 
 

@@ -174,7 +174,10 @@ async def test_an_idle_stream_sends_comments(services: Services, vllm_server: Op
     assert blocks[-1] == b""
 
 
-async def test_a_client_that_stops_reading_is_disconnected(services: Services, vllm_server: OpenAIServer) -> None:
+async def test_a_client_that_stops_reading_is_disconnected(
+    services: Services, vllm_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.api.connection.STALL_SECONDS", 0.1)
     vllm_server.default = b.Hang("first")
 
     async def send(message: Message) -> None:
@@ -182,5 +185,5 @@ async def test_a_client_that_stops_reading_is_disconnected(services: Services, v
             await asyncio.Event().wait()
 
     async with asyncio.timeout(GUARD):
-        response = await response_to(services, vllm_server, stall=0.1)
+        response = await response_to(services, vllm_server)
         await response({"type": "http", "state": state()}, stays, send)

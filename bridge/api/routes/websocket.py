@@ -9,7 +9,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from bridge import errors
 from bridge.api import responses
-from bridge.api.connection import STALL_SECONDS, Writer, first_of, until
+from bridge.api.connection import Writer, first_of, until
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import ApiKeys
 from bridge.api.middleware.concurrency import ConcurrencyLimit
@@ -49,14 +49,13 @@ async def stream(socket: WebSocket) -> None:
 class Connection:
     """One WebSocket: receives frames, and runs each request in a separate task."""
 
-    def __init__(self, socket: WebSocket, stall: float = STALL_SECONDS) -> None:
-        """`stall`: seconds for the client to accept an event."""
+    def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._services = services(socket)
         self._record = record_of(socket)
         self._running: dict[str, EventStream] = {}
         self._tasks = asyncio.TaskGroup()
-        self._writer = Writer(socket.send, stall)
+        self._writer = Writer(socket.send)
         state = socket.scope["state"]
         self._in_flight: ConcurrencyLimit = state["in_flight"]
         self._drain: Drain = state["drain"]
