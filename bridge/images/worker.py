@@ -18,12 +18,11 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from bridge.images import statistics
-from bridge.images.encode import encode
 from bridge.images.formats import png
 from bridge.images.formats.header import exif_orientation, title, upright
 from bridge.images.job import LENGTHS, Job, Result, fitted, head_of_frame, parse_job
 from bridge.images.limits import Rejected, Size, malformed
-from bridge.images.pixels import run_steps
+from bridge.images.pixels import is_graphic, resize, run_steps
 
 # Pillow's format names and plugins. `Image.open` would import all plugins.
 _FORMATS = {
@@ -37,6 +36,10 @@ _FORMATS = {
     "image/heic": ("HEIF", "pillow_heif"),
 }
 _MAX_PARTS = 65_536  # Pillow 13 processes strips and tiles in Python: 2 million of one pixel each took 9 s
+_LOSSY = ("image/jpeg", "image/avif", "image/heic")
+_QUALITIES = (90, 80, 65)
+_SMALLEST = 64  # pixels of the longer side; a smaller image would show too little
+_STEP = 0.7
 _SCALES = (8, 4, 2)
 _CLOSE_ENOUGH = 0.9  # a DCT-scaled JPEG of at least this share of the requested size is not resampled
 
@@ -136,6 +139,29 @@ def _dct_scaled(size: Size, wanted: Size) -> Size | None:
         if all(_CLOSE_ENOUGH * most <= side <= most for side, most in zip(result, wanted, strict=True)):
             return size[0] // scale, size[1] // scale
     return None
+
+
+def encode(image: Image.Image, job: Job) -> tuple[str, bytes, Image.Image]:
+    """Encode an L or RGB image within the byte limit: as PNG for a graphic from a lossless format, otherwise as JPEG.
+
+    Every model accepts both. First the quality is lowered, then the size. Returns the media type, the bytes, and the
+    image at its final size. Raises Rejected if nothing fits.
+    """
+    image.info = {}  # Pillow would write the comments and profiles in it
+    forms: list[tuple[str, dict[str, Any]]]
+    forms = [("JPEG", {"quality": quality, "subsampling": "4:2:0"}) for quality in _QUALITIES]
+    if job.media_type not in _LOSSY and is_graphic(image):
+        forms.insert(0, ("PNG", {}))
+    while True:
+        for form, options in forms:
+            buffer = BytesIO()
+            image.save(buffer, form, **options)
+            if job.max_bytes is None or buffer.tell() <= job.max_bytes:
+                return f"image/{form.lower()}", buffer.getvalue(), image
+        smaller = round(image.width * _STEP), round(image.height * _STEP)
+        if max(smaller) < _SMALLEST or min(smaller) < 1:
+            raise Rejected("image_too_large", "The image cannot be reduced to the byte limit of the chosen model.")
+        image = resize(image, smaller)
 
 
 def confine(memory: int) -> None:
