@@ -38,15 +38,13 @@ _ISATAP, _ISATAP_BITS = 0x00005EFE, 0xFCFFFFFF  # RFC 5214: the universal and gr
 _WORST_FIRST: tuple[AddressClass, ...] = ("metadata", "link-local", "loopback", "private", "public")
 
 
-def classify(address: str | Address) -> AddressClass:
+def classify(address: str) -> AddressClass:
     """Return the class of an address. "private": not public, and in no other class.
 
     If an IPv6 address contains IPv4 addresses, the most restricted class among all of them is returned.
     """
-    parsed = ip_address(address) if isinstance(address, str) else address
-    classes = []
-    if isinstance(parsed, IPv6Address):
-        classes = [_class_of(embedded) for embedded in _embedded(parsed)]
+    parsed = ip_address(address)
+    classes = [_class_of(embedded) for embedded in _embedded(parsed)] if isinstance(parsed, IPv6Address) else []
     if not _is_carrier(parsed):
         classes.append(_class_of(parsed))
     return min(classes, key=_WORST_FIRST.index)
