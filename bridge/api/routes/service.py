@@ -18,7 +18,6 @@ from providers.local_models import digest
 router = APIRouter(tags=["service"])
 probes = APIRouter(tags=["service"], include_in_schema=False)
 _GAUGES_SECONDS = 1.0
-_UP = {"up": True, "down": False}
 _ONE_WORKER = b"# WARNING: metrics of one worker of several; there is no writable directory to share them in.\n"
 
 
@@ -83,7 +82,7 @@ def update_gauges(app: FastAPI) -> None:
     """Set the state of the providers that are in `providers.toml` or had calls."""
     services = app.state.services
     explicit = services.targets.configured.explicit
-    status = {provider["name"]: _UP.get(provider["status"]) for provider in app.state.probes.report()}
+    status = {provider["name"]: provider["status"] for provider in app.state.probes.report()}
     for name, queue in services.dispatcher.queues.items():
         if name not in explicit and not any(endpoint.calls for endpoint in queue.endpoints):
             continue
@@ -91,9 +90,8 @@ def update_gauges(app: FastAPI) -> None:
         for endpoint in queue.endpoints:
             metrics.CALLING.labels(name, endpoint.name).set(endpoint.in_flight)
             metrics.BREAKER.labels(name, endpoint.name).set(metrics.BREAKER_STATES.index(endpoint.breaker.state))
-        up = status.get(name)
-        if up is not None:
-            metrics.UP.labels(name).set(up)
+        if status.get(name) in ("up", "down"):
+            metrics.UP.labels(name).set(status[name] == "up")
 
 
 @router.get("/info")
