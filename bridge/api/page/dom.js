@@ -84,13 +84,14 @@ export async function copy(button, text) {
 /**
  * Create a tab list. Arrow keys move between tabs.
  *
- * @param {(readonly [string, Node | string])[]} items ids and labels
- * @param {{label: string, kind: string, panel: string, selected: string, select: (id: string) => void}} options
+ * @param {string[]} ids
+ * @param {{label: string, kind: string, panel: string, selected: string, select: (id: string) => void,
+ *   title?: (id: string) => Node | string}} options
  */
-export function tabs(items, { label, kind, panel, selected, select }) {
-  const tab = ([id, text]) =>
-    el("button", { role: "tab", "aria-controls": panel, data: { id }, onclick: () => choose(id) }, text);
-  const buttons = items.map(tab);
+export function tabs(ids, { label, kind, panel, selected, select, title = (id) => id }) {
+  const tab = (id) =>
+    el("button", { role: "tab", "aria-controls": panel, data: { id }, onclick: () => choose(id) }, title(id));
+  const buttons = ids.map(tab);
   const choose = (id) => {
     for (const button of buttons) {
       const chosen = button.dataset.id === id;

@@ -42,19 +42,17 @@ export class Results {
       this.#dots.set(item.name, el("span.dot", { data: { state: item.state } }));
       void this.#describe(item);
     }
-    const label = ({ name }) => el("span", {}, this.#dots.get(name), titleOf(name));
-    const ofPerspectives = { label: "Perspectives", kind: "div.tabs", panel: "content", selected: this.#selected };
+    const title = (name) => el("span", {}, this.#dots.get(name), titleOf(name));
+    const ofPerspectives = { label: "Perspectives", kind: "div.tabs", panel: "content", selected: this.#selected, title };
     const ofViews = { label: "Views", kind: "div.views", panel: "content", selected: view };
-    const named = items.map((item) => /** @type {const} */ ([item.name, label(item)]));
-    const views = VIEWS.map((id) => /** @type {const} */ ([id, id]));
     byId("run").replaceChildren(
-      tabs(named, { ...ofPerspectives, select: (name) => this.#show({ name }) }),
+      tabs([...run.items.keys()], { ...ofPerspectives, select: (name) => this.#show({ name }) }),
       this.#status,
       this.#spoken,
       el(
         "div.toolbar",
         {},
-        tabs(views, { ...ofViews, select: (id) => this.#show({ id }) }),
+        tabs(VIEWS, { ...ofViews, select: (id) => this.#show({ id }) }),
         el("span", {}, this.#copy, this.#save),
       ),
       this.#content,
@@ -152,9 +150,9 @@ export class Results {
   #code() {
     const programs = snippets(this.#run.request, this.#context.base, this.#context.keyed);
     const shown = el("pre", { id: "program" });
-    const items = Object.keys(programs).map((id) => /** @type {const} */ ([id, id]));
     const select = (id) => (shown.textContent = programs[id]);
-    return [tabs(items, { label: "Languages", kind: "div.views", panel: "program", selected: "curl", select }), shown];
+    const languages = { label: "Languages", kind: "div.views", panel: "program", selected: "curl", select };
+    return [tabs(Object.keys(programs), languages), shown];
   }
 }
 
