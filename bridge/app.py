@@ -16,7 +16,7 @@ from bridge.api import openapi, responses
 from bridge.api.drain import Drain
 from bridge.api.middleware.auth import cors
 from bridge.api.middleware.concurrency import AdmissionMiddleware
-from bridge.api.middleware.request_context import API, RequestContextMiddleware, clean_root, record_of, services
+from bridge.api.middleware.request_context import API, RequestContextMiddleware, record_of, services
 from bridge.api.routes import openai, pages, perspectives, providers, service, websocket
 from bridge.captioning import problems
 from bridge.captioning.check import with_known_models
@@ -49,35 +49,30 @@ def build(settings: Settings, engines: Engines | None = None) -> FastAPI:
         version=__version__,
         summary="One image, one perspective, one vision model: one caption that fits the schema.",
         description=openapi.DESCRIPTION,
-        lifespan=_lifespan,
-        root_path=clean_root(settings.root_path),
+        lifespan=partial(_lifespan, settings, engines or service_engines(settings)),
+        root_path=settings.root_path,
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
         openapi_url="/openapi.json" if settings.docs == "on" else None,
         docs_url=None,
         redoc_url=None,
+        exception_handlers={**dict.fromkeys((*errors.TABLE, Exception), _handle_error), HTTPException: _handle_http},
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
-    app.state.settings = settings
-    app.state.engines = engines or service_engines(settings)
     for router in (perspectives.router, websocket.router, providers.router, service.router):
         app.include_router(router, include_in_schema=False)
         app.include_router(router, prefix=API)
     for router in (service.probes, openai.router):
         app.include_router(router)
     pages.add_pages(app, settings)
-    for error in (*errors.TABLE, Exception):
-        app.add_exception_handler(error, _handle_error)
-    app.add_exception_handler(HTTPException, _handle_http_exception)
     app.openapi = cache(partial(openapi.build, app))  # type: ignore[method-assign]
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, engines: Engines, app: FastAPI) -> AsyncIterator[None]:
     """Open the services. Run the probes and update the gauges until the application ends."""
-    settings: Settings = app.state.settings
-    async with open_services(settings, shows_addresses=settings.loopback, engines=app.state.engines) as services:
+    async with open_services(settings, shows_addresses=settings.loopback, engines=engines) as services:
         for problem in services.catalog.problems:
             log.warning("perspective file %s", problem)
         names = sorted({"builtin"} | services.targets.configured.stated)
@@ -100,8 +95,7 @@ async def _handle_error(request: Request, error: Exception) -> Response:
     return responses.problem_response(request, problems.from_error(error, record.run or record.id))
 
 
-async def _handle_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _handle_http(request: Request, error: HTTPException) -> Response:
     row, text = errors.NO_ROUTE, "This path does not exist."
     if error.status_code == 405:
         row, text = errors.NO_METHOD, f"This path does not support {request.method}."

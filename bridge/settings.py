@@ -150,6 +150,8 @@ def is_network(text: str) -> bool:
     return True
 
 
+# As ASGI requires it: with a leading slash and without a trailing one, or "".
+RootPath = Annotated[str, AfterValidator(lambda path: f"/{path.strip('/')}".rstrip("/"))]
 Key = Annotated[SecretStr, AfterValidator(_check_key)]
 KeyName = Annotated[str, AfterValidator(_check_key_name)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split)]
@@ -172,7 +174,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. The container image sets 0.0.0.0.")
     port: int = Field(32100, ge=0, le=65535, description="Port to listen on. 0 chooses a free port.")
-    root_path: str = Field("", description="Path prefix under which a reverse proxy publishes the service.")
+    root_path: RootPath = Field("", description="Path prefix under which a reverse proxy publishes the service.")
     workers: int = Field(
         default_factory=_web_concurrency,
         ge=1,

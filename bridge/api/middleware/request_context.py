@@ -41,11 +41,6 @@ def provider_key(request: Request) -> str:
     return request.headers.get("x-provider-key", "").strip()
 
 
-def clean_root(path: str) -> str:
-    """Return a root path as ASGI requires it: with a leading slash and without a trailing one, or ""."""
-    return f"/{path.strip('/')}".rstrip("/")
-
-
 class RequestContextMiddleware:
     """Give every response an id and its duration, log and count every request, and handle unexpected exceptions.
 
@@ -54,7 +49,7 @@ class RequestContextMiddleware:
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app = app
-        self._root = clean_root(root_path)
+        self._root = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
