@@ -104,8 +104,7 @@ def _list(*, as_json: bool) -> None:
         mark = "*" if model.name == SPEC.default_model else ""
         state = "yes" if model.name in present else "no"
         rows.append((mark, model.name, _size(model), state, model.licence, model.good_for))
-    for line in columns(rows):
-        print(line)
+    print(*columns(rows), sep="\n")
     print("\n* default of the provider local")
 
 

@@ -53,8 +53,7 @@ async def _list(options: argparse.Namespace, services: "Services") -> int:
         mark = "*" if name == default else ""
         rows.append((mark, name, config.kind, _address(first), _key_state(first), config.default_model or "-"))
         rows += [("", "", "", _address(other), _key_state(other), "") for other in others]
-    for line in columns(rows):
-        print(line)
+    print(*columns(rows), sep="\n")
     print("\n* default for requests that name no provider (GRAPHCAP_PROVIDER)")
     return 0
 

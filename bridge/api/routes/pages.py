@@ -35,7 +35,6 @@ _DOCS_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
-
 _PAGE_FILES = {"bridge.js": _API.parents[1] / "clients/javascript/bridge.js"}  # its place in a checkout
 _PAGE_FILES |= {path.name: path for path in _PAGE.iterdir() if path.suffix != ".html"}
 _SWAGGER = Path(fastapi_offline.__file__).parent / "static"
