@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from bridge.api.connection import STALL_SECONDS
@@ -38,7 +39,6 @@ _HANG_SECONDS = 30  # until a worker that does not respond is replaced; uvicorn'
 _POLL_SECONDS = 0.05
 _DESCRIPTORS_PER_REQUEST = 3  # file descriptors for the client, the provider, and an image file or URL
 _DESCRIPTORS_RESERVED = 256
-STARTUP_FAILED = 3  # uvicorn's exit code for a process that could not start
 INTERRUPTED = 130
 
 
@@ -210,9 +210,7 @@ def _serve_in_process(config: uvicorn.Config, listening: socket.socket) -> int:
         signal.signal(number, signal.SIG_IGN)
     server = Server(config)
     server.run([listening])
-    if server.interrupted:
-        return INTERRUPTED
-    return 0 if server.started else STARTUP_FAILED
+    return INTERRUPTED if server.interrupted else 0
 
 
 def _serve_with_workers(config: uvicorn.Config, listening: socket.socket, engine_settings: EngineSettings) -> int:
@@ -224,8 +222,8 @@ def _serve_with_workers(config: uvicorn.Config, listening: socket.socket, engine
         supervisor.run()
     finally:
         engines.close()
-    if any(worker.exitcode == STARTUP_FAILED for worker in supervisor.processes):
-        return STARTUP_FAILED
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        return STARTUP_FAILURE
     return INTERRUPTED if supervisor.interrupted else 0
 
 
