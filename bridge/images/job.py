@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from struct import Struct
 
-from bridge.images.limits import ImageLimits, Rejection, Size
+from bridge.images.limits import MAX_SIDE, ImageLimits, Rejection, Size
 
 LENGTHS = Struct(">II")
 
@@ -18,8 +18,8 @@ class Job:
     """A job for an image of `media_type`.
 
     `size`, `orientation`: as stored in the file, if the service has read its header. `verify`: check that the image can
-    be decoded, and do not convert it. `side`: limit of the longest side. `box`: limits of the (long, short) side.
-    `max_bytes`: limit of the encoded result. `statistics`: also measure the pixels.
+    be decoded, and do not convert it. `box`: limits of the (long, short) side. `max_bytes`: limit of the encoded
+    result. `statistics`: also measure the pixels.
     """
 
     media_type: str
@@ -27,8 +27,7 @@ class Job:
     size: Size | None = None
     orientation: int = 1
     verify: bool = False
-    side: int | None = None
-    box: Size | None = None
+    box: Size = (MAX_SIDE, MAX_SIDE)
     max_bytes: int | None = None
     statistics: bool = False
 
@@ -51,12 +50,10 @@ class Result:
     brightness: float = 0.0
 
 
-def fitted(size: Size, side: int | None, box: Size | None) -> Size:
-    """Shrink an upright size to the longest `side` and the `box` (long, short side). The aspect ratio is kept."""
-    boxes = [(side, side)] if side is not None else []
-    if box is not None:
-        boxes.append(box if size[0] >= size[1] else box[::-1])
-    scale = min([1.0, *(min(width / size[0], height / size[1]) for width, height in boxes)])
+def fitted(size: Size, box: Size) -> Size:
+    """Shrink an upright size to the `box` (long, short side). The aspect ratio is kept."""
+    width, height = box if size[0] >= size[1] else box[::-1]
+    scale = min(1.0, width / size[0], height / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1024 * 1024
-_MAX_SIDE = 32_768
+MAX_SIDE = 32_768
 _MAX_RATIO = 100  # of the sides; vLLM fails on more ("Failed to apply Qwen2VLProcessor")
 Size = tuple[int, int]
 Rejection = Literal["invalid_image", "image_too_large", "out_of_memory"]
@@ -42,8 +42,8 @@ class ImageLimits:
         if short < 1:
             raise malformed("The image has no pixels.")
         start = f"The image is {size[0]}×{size[1]}"
-        if long > _MAX_SIDE:
-            raise Rejected("image_too_large", f"{start}; no side may exceed {_MAX_SIDE} px.")
+        if long > MAX_SIDE:
+            raise Rejected("image_too_large", f"{start}; no side may exceed {MAX_SIDE} px.")
         if short * long > self.max_pixels:
             megapixels = f"{self.max_pixels / 1e6:.3g} megapixels"
             raise Rejected("image_too_large", f"{start}; the limit is {megapixels} (GRAPHCAP_MAX_IMAGE_PIXELS).")

@@ -8,7 +8,7 @@ from bridge.images.formats import jpeg
 from bridge.images.formats.header import Header
 from bridge.images.inspect import FORMATS, parsing
 from bridge.images.job import Job, fitted
-from bridge.images.limits import ImageLimits, Size
+from bridge.images.limits import MAX_SIDE, ImageLimits, Size
 from bridge.images.sources import Source, off_loop
 from providers.base import Image, PixelStatistics
 from providers.profiles import ImageProfile
@@ -55,15 +55,13 @@ async def prepare(
     dropped = ("metadata dropped",) if data is not source.data else ()
     if passes and intact and header.upright:
         return Prepared(Image(data, header.media_type, *header.upright), dropped)
-    side, box = _bounds(resize, profile)
     job = Job(
         header.media_type,
         limits,
         size=header.size,
         orientation=header.orientation,
         verify=passes,
-        side=side,
-        box=box,
+        box=_box(resize, profile),
         max_bytes=profile.max_bytes,
         statistics=statistics,
     )
@@ -83,14 +81,15 @@ def _passes(header: Header, resize: str | None, profile: ImageProfile) -> bool:
         and header.media_type in profile.media_types
         and header.plain
         and header.orientation == 1
-        and header.upright == fitted(header.upright, *_bounds(resize, profile))
+        and header.upright == fitted(header.upright, _box(resize, profile))
     )
 
 
-def _bounds(preset: str | None, profile: ImageProfile) -> tuple[int | None, Size | None]:
-    """Return the longest side and the box. The preset "NONE" removes the profile's size, not the provider's limit."""
+def _box(preset: str | None, profile: ImageProfile) -> Size:
+    """Return the limits of both sides. The preset "NONE" removes the profile's size, not the provider's limit."""
     sides = [side for side in (None if preset == "NONE" else profile.size, profile.max_side) if side is not None]
-    return min(sides, default=None), PRESETS.get(preset or "NONE")
+    long, short = PRESETS.get(preset or "NONE", (MAX_SIDE, MAX_SIDE))
+    return min([long, *sides]), min([short, *sides])
 
 
 def _stripped(header: Header, data: bytes, *, check_intact: bool) -> tuple[bytes, bool]:

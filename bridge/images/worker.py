@@ -108,7 +108,7 @@ def _convert(image: Image.Image, job: Job, actions: list[str]) -> tuple[Result, 
     if image.format == "AVIF":
         orientation = exif_orientation(image.info.get("exif", b""))
     source = upright(image.size, orientation)
-    stored = upright(fitted(source, job.side, job.box), orientation)
+    stored = upright(fitted(source, job.box), orientation)
     scaled = _dct_scaled(image.size, stored) if image.format == "JPEG" else None
     if stored != image.size:
         image.draft(None, scaled or stored)
