@@ -23,9 +23,8 @@ from providers.text import Answer
 if TYPE_CHECKING:
     import httpx2
 
-_TRAILER_SECONDS = (
-    1.0  # seconds to wait for the usage and the end of the stream after the finish reason or the end mark
-)
+_TRAILER_SECONDS = 1.0
+"""Seconds to wait for the usage and the end of the stream, after the finish reason or the end mark."""
 _OMITTED = ("Authorization", "x-stainless-timeout", "x-stainless-retry-count", "x-stainless-read-timeout")
 
 

@@ -69,11 +69,8 @@ class Display:
 
     def lines(self) -> list[str]:
         """Return the position, the counts, what the workers or actors wait for, and the last caption."""
-        return [
-            self._position(),
-            self._counts(),
-            *filter(None, (self._pause or self._actors or self._waiting(), self._last)),
-        ]
+        waiting = self._pause or self._actors or self._waiting()
+        return [self._position(), self._counts(), *filter(None, (waiting, self._last))]
 
     def render(self) -> "RenderableType":
         """Return what the terminal shows now: a bar and the lines, each cut to the width of the terminal."""

@@ -59,7 +59,7 @@ class RayBatch(Batch):
         await super()._handle_images()
         self._tasks.clear()
         loop = asyncio.get_running_loop()
-        Statistics.receive = lambda *actors: loop.call_soon_threadsafe(self._show, *actors)
+        Statistics.receive = lambda *actors: asyncio.run_coroutine_threadsafe(self._show(*actors), loop)
         events = asyncio.create_task(self._forward())
         try:
             while self._pending and not self._stopping:
@@ -70,9 +70,8 @@ class RayBatch(Batch):
         finally:
             events.cancel()
 
-    def _show(self, pending: int, restarting: int) -> None:
-        if not self._events.full():
-            self._events.put_nowait(Actors(self._actors - pending - restarting, pending, restarting))
+    async def _show(self, pending: int, restarting: int) -> None:
+        await self._events.put(Actors(self._actors - pending - restarting, pending, restarting))
 
     async def _forward(self) -> None:
         """Pass on the events of the actors."""

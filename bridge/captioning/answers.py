@@ -82,7 +82,7 @@ def read(text: str, validator: Validator) -> Reading:
 
 
 def _thoughts_end(text: str) -> int:
-    """Return the index where the thoughts end, 0 if there are none. The mark <think> is absent if the prompt has it."""
+    """Return an index behind the objects in the thoughts, 0 without thoughts. Their <think> may be in the prompt."""
     return 0 if text.lstrip().startswith(("{", "```")) else text.rfind("</think>") + 1
 
 
